@@ -1,6 +1,6 @@
 """Soft and Hard PatchUp (Faramarzi et al., AAAI 2022), equations 2 to 8.
 
-For a batch of samples x_i, each with a partner x_j from one permutation of the batch, at one stage k drawn from `layers`:
+For a batch of samples x_i, each with a partner x_j from one permutation of the batch, at a stage k drawn from `layers`:
 
     gamma_adj = gamma H W / (b^2 (H - b + 1)(W - b + 1))                        (2)   b: block_size, H x W: feature map
     M         = 1 except in b x b blocks around seeds ~ Bernoulli(gamma_adj)          one seed per channel and position
@@ -169,7 +169,7 @@ class HardPatchUp(PatchUp):
 
 
 class SoftPatchUp(PatchUp):
-    """Soft PatchUp: blocks are mixed, with one lambda ~ Beta(alpha, alpha) a batch, alpha > 0. Defaults: the paper's."""
+    """Soft PatchUp: blocks are mixed, lambda ~ Beta(alpha, alpha) once a batch, alpha > 0. Defaults: the paper's."""
 
     def __init__(self, num_classes, criterion="bce", *, prob=1.0, gamma=0.75, alpha=2.0, **options):
         super().__init__(num_classes, criterion, prob=prob, gamma=gamma, **options)

@@ -1,0 +1,93 @@
+"""Image files to pixels."""
+
+import os
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from .facts import DataError
+from .workers import parallel
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"}
+CHUNK = 256  # images a worker decodes at a time
+
+
+@dataclass(frozen=True)
+class Files:
+    """Image files below a folder, sorted by class and name.
+
+    names: their paths relative to folder, a numpy array of bytes (a million Python strings would be copied into every
+    worker process); labels: int64 class indices.
+    """
+
+    folder: Path
+    names: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self):
+        return len(self.names)
+
+    def path(self, i):
+        """The i-th file's path, a string."""
+        return f"{self.folder}/{os.fsdecode(self.names[i])}"
+
+
+def read_image(path):
+    """The image file as an RGB PIL image. Raises DataError naming a file that cannot be decoded."""
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except Exception as error:  # Pillow raises many kinds for damaged files
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path} cannot be read as an image: {reason}") from error
+
+
+def fit(image, shorter, side):
+    """Scale a PIL image so that its shorter side has `shorter` pixels, then crop its central side x side pixels."""
+    width, height = image.size
+    if width <= height:
+        size = shorter, int(shorter * height / width)
+    else:
+        size = int(shorter * width / height), shorter
+    image = image.resize(size, Image.Resampling.BILINEAR)
+    left, top = round((size[0] - side) / 2), round((size[1] - side) / 2)
+    return image.crop((left, top, left + side, top + side))
+
+
+def pixels(image):
+    """A PIL image as uint8 [3, H, W]."""
+    return np.asarray(image).transpose(2, 0, 1)
+
+
+def _decode_chunk(files, side, exact, start):
+    """The CHUNK images from `start` on, uint8 [n, 3, side, side]."""
+    stop = min(start + CHUNK, len(files))
+    chunk = np.empty((stop - start, 3, side, side), np.uint8)
+    for i in range(start, stop):
+        image = read_image(files.path(i))
+        if image.size != (side, side):
+            if exact:
+                raise DataError(f"{files.path(i)} is {image.width}x{image.height} pixels, not {side}x{side}")
+            image = fit(image, side, side)
+        chunk[i - start] = pixels(image)
+    return torch.from_numpy(chunk)
+
+
+def decode(files, side, exact, workers, title):
+    """All images as uint8 [N, 3, side, side], decoded in parallel under a progress bar.
+
+    exact: refuse images of another size (DataError naming the file); otherwise they are scaled and cropped to it.
+    """
+    out = np.empty((len(files), 3, side, side), np.uint8)
+    starts = range(0, len(files), CHUNK)
+    chunks = parallel(partial(_decode_chunk, files, side, exact), starts, workers if len(starts) > 1 else 0)
+    with tqdm(total=len(files), desc=f"decoding {title}", unit=" images") as bar:
+        for start, chunk in zip(starts, chunks):
+            out[start : start + len(chunk)] = chunk.numpy()
+            bar.update(len(chunk))
+    return out

@@ -1,0 +1,202 @@
+"""Where the images of every data set come from, and what is refused.
+
+A source names its files (`stamped`: the cache holds as long as these stay as they are) and gives either the image files
+of every part, to be decoded or streamed, or ready arrays (`read`).
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from . import archives
+from .facts import FACTS, DataError
+from .images import SUFFIXES, Files, decode
+
+TINY_URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
+
+
+@dataclass
+class Source:
+    """parts: {"train", "test" and perhaps "val": Files}, or {} where read() gives the arrays {"classes", "train_images",
+    "train_labels", "test_images", "test_labels"}; classes: names in label order (archives: known once read)."""
+
+    classes: list = field(default_factory=list)
+    parts: dict = field(default_factory=dict)
+    stamped: list = field(default_factory=list)
+    read: Callable | None = None
+
+    def __post_init__(self):
+        for files in self.parts.values():
+            self.stamped += [files.path(i) for i in range(len(files))]
+
+    def arrays(self, side, exact, workers, title):
+        """All images decoded, side x side pixels, with their labels and the class names."""
+        if self.read:
+            return self.read()
+        out = {"classes": np.array(self.classes)}
+        for part, files in self.parts.items():
+            out[f"{part}_images"] = decode(files, side, exact, workers, f"{title} {part}")
+            out[f"{part}_labels"] = files.labels
+        return out
+
+
+def find(name, root):
+    """The Source of a data set below root, the --data-dir. Raises DataError where it is missing or not as it should be."""
+    if name == "digits":
+        return Source(read=_digits)
+    if name == "tiny_imagenet":
+        return _tiny_imagenet(root)
+    if name == "folder":
+        return _folder(root)
+    if name == "imagenet":
+        return _imagenet(root / name)
+    if any((root / name / part).is_dir() for part in ("train", "test")):
+        return _class_folders(name, root / name)
+    stamped, read = archives.svhn(root) if name == "svhn" else archives.cifar(name, root)
+    return Source(stamped=[str(path) for path in stamped], read=read)
+
+
+def _visible(folder):
+    return sorted((entry for entry in os.scandir(folder) if not entry.name.startswith(".")), key=lambda e: e.name)
+
+
+def scan(folder, classes=None, inner=""):
+    """The images in folder/<class>/<inner>, as (Files, class names).
+
+    classes: those to take, default all subfolders, sorted. Raises DataError for a missing folder, or one without images.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is missing: its images go to {folder}/<class>/")
+    if classes is None:
+        classes = [entry.name for entry in _visible(folder) if entry.is_dir()]
+    if not classes:
+        raise DataError(f"{folder} holds no class folders: its images go to {folder}/<class>/")
+    names, labels = [], []
+    for label, name in enumerate(classes):
+        inside = folder / name / inner
+        if not inside.is_dir():
+            raise DataError(f"class folder {inside} is missing")
+        found = [entry.name for entry in _visible(inside) if os.path.splitext(entry.name)[1].lower() in SUFFIXES]  # noqa: PTH122
+        if not found:
+            raise DataError(f"class folder {inside} holds no images ({', '.join(sorted(SUFFIXES))})")
+        prefix = f"{name}/{inner}/" if inner else f"{name}/"
+        names += [os.fsencode(prefix + file) for file in found]
+        labels += [label] * len(found)
+    return Files(folder, np.array(names), np.array(labels, np.int64)), classes
+
+
+def _scan_parts(root, places):
+    """Source of the parts {part: subfolder of root}, whose class folders must have the same names."""
+    parts, classes = {}, None
+    for part, place in places.items():
+        parts[part], found = scan(root / place)
+        if classes is not None and found != classes:
+            only = [f"{x} is only in {place if x in found else places['train']}/" for x in set(found) ^ set(classes)]
+            raise DataError(f"the class folders of {root}/{places['train']} and {place} differ: {', '.join(sorted(only))}")
+        classes = found
+    return Source(classes=classes, parts=parts)
+
+
+def _class_folders(name, root):
+    source = _scan_parts(root, {"train": "train", "test": "test"})
+    expected = FACTS[name].num_classes
+    if len(source.classes) != expected:
+        raise DataError(f"{root}/train holds {len(source.classes)} class folders: {name} has {expected} classes")
+    if name == "svhn" and source.classes != [str(digit) for digit in range(10)]:
+        raise DataError(f"the class folders of {root}/train must be the digits 0 to 9, not {', '.join(source.classes)}")
+    return source
+
+
+def _folder(root):
+    """train/ and test/, or train/ and val/ (then val/ is the test set), or all three."""
+    if not root.is_dir():
+        raise DataError(f"{root} is missing: images go to {root}/train/<class>/ and {root}/test/<class>/")
+    if (root / "test").is_dir():
+        places = {"train": "train", "test": "test"} | ({"val": "val"} if (root / "val").is_dir() else {})
+    elif (root / "val").is_dir():
+        places = {"train": "train", "test": "val"}
+    else:
+        raise DataError(f"{root} holds neither test/ nor val/: images go to {root}/train/<class>/ and {root}/test/<class>/")
+    return _scan_parts(root, places)
+
+
+def _imagenet(root):
+    if not root.is_dir():
+        raise DataError(
+            f"{root} is missing: get the ILSVRC2012 images from https://image-net.org and put them into "
+            f"{root}/train/<wnid>/ and {root}/val/<wnid>/"
+        )
+    return _scan_parts(root, {"train": "train", "test": "val"})
+
+
+def _tiny_imagenet(data_dir):
+    """The archive's own layout. Classes are sorted by wnid, as the official code's ImageFolder numbers them, not in
+    wnids.txt's order; wnids.txt may name any subset of them."""
+    root = data_dir / "tiny-imagenet-200"
+    archive = data_dir / "tiny-imagenet-200.zip"
+    if not root.is_dir():
+        if archive.is_file():
+            raise DataError(f"{archive} is not unpacked yet: python -m zipfile -e {archive} {data_dir}")
+        raise DataError(f"{root} is missing: get {TINY_URL} and unpack it into {data_dir}")
+    listed, annotated = root / "wnids.txt", root / "val" / "val_annotations.txt"
+    classes = sorted(set(_text(listed).split()))
+    if len(classes) < 2:
+        raise DataError(f"{listed} must name at least 2 classes (wnids, one a line), not {len(classes)}")
+    train, _ = scan(root / "train", classes, "images")
+    test = _annotated(root / "val" / "images", annotated, classes)
+    return Source(classes=classes, parts={"train": train, "test": test}, stamped=[str(listed), str(annotated)])
+
+
+def _annotated(folder, annotations, classes):
+    """The Files of Tiny-ImageNet's val/images, labelled by the lines `name wnid x0 y0 x1 y1` of annotations."""
+    index = {wnid: label for label, wnid in enumerate(classes)}
+    rows = []
+    for number, line in enumerate(_text(annotations).splitlines(), 1):
+        name, wnid = (line.split() + ["", ""])[:2]
+        if wnid not in index:
+            raise DataError(f"{annotations}, line {number}: {name} has the label {wnid!r}, which is not in wnids.txt")
+        rows.append((index[wnid], name))
+    if not folder.is_dir():
+        raise DataError(f"{folder} is missing")
+    present = {entry.name for entry in _visible(folder)}
+    listed = {name for _, name in rows}
+    for name in sorted(present ^ listed):
+        if name in listed:
+            raise DataError(f"{folder}/{name} is missing: {annotations.name} lists it")
+        raise DataError(f"{folder}/{name} has no line in {annotations.name}")
+    rows.sort()
+    names = np.array([os.fsencode(name) for _, name in rows])
+    return Files(folder, names, np.array([label for label, _ in rows], np.int64))
+
+
+def _text(path):
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: it belongs to the archive, {TINY_URL}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is not a text file") from None
+
+
+def _digits():
+    """scikit-learn's 1,797 scans of 8x8 pixels, every pixel shown as 4x4 of the same value in RGB.
+
+    Grey values 0..16 become 0..255. The first 1,000 are the training pool and the last 797, by other writers, the test.
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise DataError("digits needs scikit-learn: pip install scikit-learn") from None
+    scans, labels = load_digits(return_X_y=True)
+    grey = np.rint(scans.reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
+    images = np.tile(grey.repeat(4, axis=2).repeat(4, axis=3), (1, 3, 1, 1))
+    labels = labels.astype(np.int64)
+    return {
+        "classes": np.array([str(digit) for digit in range(10)]),
+        "train_images": images[:1000],
+        "train_labels": labels[:1000],
+        "test_images": images[1000:],
+        "test_labels": labels[1000:],
+    }

@@ -1,0 +1,353 @@
+"""What the scripts share: the device, one epoch, evaluation, and a run that can stop at any step and go on.
+
+Randomness is a function, not a state: the order and augmentation of an epoch follow from (seed, epoch), a method's
+choices from (seed, rank, epoch, step), the initial weights from the seed. So a checkpoint holds no generator, and a run
+stopped anywhere and started again ends with the same weights, bit for bit, on the same device and number of threads.
+"""
+
+import contextlib
+import math
+import platform
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+from records import BadInput, RunFailed
+
+EVALUATION_BATCH = 250
+CALIBRATION_BINS = 15
+CUDA_CHECK_STEPS = 50  # steps between looks at the loss on a GPU, each of which waits for it
+
+
+def select_device(name):
+    """The torch device for `auto`, `cpu`, `cuda` or `cuda:1`. Raises BadInput where there is no such device."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise BadInput(
+            f"--device {name} cannot be used here ({reason}); there are auto, cpu, cuda, cuda:<n>"
+        ) from error
+    return device
+
+
+def autocast(amp, device):
+    """The autocast context of the recipe's field amp."""
+    if amp == "off":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, torch.bfloat16 if amp == "bf16" else torch.float16)
+
+
+@torch.no_grad()
+def logits_of(net, loader, device, amp="off", channels_last=False, epoch=0, check=lambda: None):
+    """Logits float32 [N, C] and labels [N] of all images of a loader, in evaluation mode, on the device.
+
+    epoch matters to augmented validation images alone. check() is called before every batch and may raise.
+    """
+    was_training = net.training
+    net.eval()
+    logits, labels = [], []
+    for x, y in loader.batches(EVALUATION_BATCH, device, epoch=epoch):
+        check()
+        with autocast(amp, device):
+            logits.append(net(x.to(memory_format=torch.channels_last) if channels_last else x).float())
+        labels.append(y)
+    net.train(was_training)
+    return torch.cat(logits), torch.cat(labels)
+
+
+def metrics(logits, labels):
+    """Top-1 error in percent, NLL in nats, ECE and Brier score of logits [N, C] for labels [N].
+
+    ECE: expected calibration error with 15 bins of equal width, in [0, 1] (Guo et al., 2017). Brier: squared distance
+    of the softmax and the one-hot label, summed over classes, mean over samples, in [0, 2].
+    """
+    log_p = F.log_softmax(logits.double(), dim=1)
+    p = log_p.exp()
+    confidence, predicted = p.max(dim=1)
+    right = (predicted == labels).double()
+    bins = (confidence * CALIBRATION_BINS).ceil().long().clamp(1, CALIBRATION_BINS) - 1
+    gaps = torch.zeros(CALIBRATION_BINS, dtype=torch.float64, device=logits.device)
+    gaps.index_add_(0, bins, confidence - right)
+    brier = p.square().sum(dim=1) - 2 * p.gather(1, labels[:, None])[:, 0] + 1
+    ece = gaps.abs().sum() / len(labels)
+    values = torch.stack([100 * (1 - right.mean()), F.nll_loss(log_p, labels), ece, brier.mean()])
+    return dict(zip(("error", "nll", "ece", "brier"), values.tolist()))
+
+
+def learning_rate(recipe, progress):
+    """The learning rate after `progress` epochs, a fraction within an epoch. Step: constant in an epoch."""
+    if recipe.schedule == "cosine":
+        return recipe.lr * 0.5 * (1 + math.cos(math.pi * progress / recipe.epochs))
+    return recipe.lr * recipe.lr_decay ** sum(int(progress) >= milestone for milestone in recipe.milestones)
+
+
+class Stopped(Exception):
+    """A signal, its only argument, asked the run to stop; the run has been saved."""
+
+
+class StopSignals:
+    """Within it, SIGTERM, SIGINT and SIGUSR1 set `received` instead of killing; a second one kills as usual."""
+
+    def __init__(self):
+        self.received = None
+
+    def __enter__(self):
+        self.before = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
+        return self
+
+    def _note(self, number, frame):
+        self.received = number
+        self._restore()
+
+    def _restore(self):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def __exit__(self, *exception):
+        self._restore()
+
+
+class Trainer:
+    """One run: trains net with the recipe, saving itself to files (a RunFiles) so that it can go on from any step.
+
+    datasets: what data.load returned; regularizer: the method; minutes: the least time between two checkpoints.
+    """
+
+    def __init__(self, recipe, datasets, net, regularizer, device, files, minutes=5, quiet=False):
+        self.recipe, self.datasets, self.regularizer, self.device = recipe, datasets, regularizer, device
+        self.files, self.minutes, self.quiet = files, minutes, quiet
+        self.net = net.to(device, memory_format=torch.channels_last if recipe.channels_last else torch.preserve_format)
+        self.optimizer = torch.optim.SGD(
+            self.net.parameters(),
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            nesterov=True,
+            fused=True,
+        )
+        self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.amp == "fp16")
+        self.steps = datasets.train.steps(recipe.batch_size)
+        self.losses = torch.zeros(self.steps, device=device)  # of the present epoch
+        self.epoch, self.step, self.seconds = 0, 0, 0.0
+        self.best = None  # net, epoch and validation error of the best epoch
+        self.saved_at = self.started_at = time.monotonic()
+
+    # ---- the loop ----
+
+    def run(self):
+        """Train from where the run stands to its end, and return the test metrics.
+
+        Raises Stopped after a signal, RunFailed if it cannot go on.
+        """
+        self.resume()
+        with StopSignals() as self.signals, self.progress() as self.bar:
+            while self.epoch < self.recipe.epochs:
+                self.train_epoch()
+                self.finish_epoch()
+            self.save()
+            return self.test()
+
+    def train_epoch(self):
+        """The steps of the present epoch that are still to do."""
+        self.net.train()
+        recipe = self.recipe
+        batches = self.datasets.train.batches(recipe.batch_size, self.device, epoch=self.epoch, start=self.step)
+        for x, y in batches:
+            self.train_step(x, y)
+            self.step += 1
+            self.bar.update(len(x))
+            if self.device.type == "cpu" or self.step % CUDA_CHECK_STEPS == 0:
+                self.require_finite()
+            self.save_if_due()
+
+    def train_step(self, x, y):
+        """One step of SGD on images x [B, 3, H, W] with labels y [B]."""
+        recipe, regularizer = self.recipe, self.regularizer
+        if recipe.channels_last:
+            x = x.to(memory_format=torch.channels_last)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(recipe, self.epoch + self.step / self.steps)
+        regularizer.seed(recipe.seed, 0, self.epoch, self.step)
+        with autocast(recipe.amp, self.device):
+            regularizer.draw(x, y, self.net)
+            logits = self.net(x, regularizer.mix)
+        loss = regularizer.loss(logits)
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.losses[self.step] = loss.detach()
+
+    def finish_epoch(self):
+        """Validate, keep the best weights, write the epoch's line."""
+        self.require_finite()
+        found = self.evaluate(self.datasets.val)
+        if self.best is None or found["error"] < self.best["val_error"]:
+            self.best = {"net": self.weights(), "epoch": self.epoch, "val_error": found["error"]}
+        line = {
+            "epoch": self.epoch,
+            "lr": learning_rate(self.recipe, self.epoch),
+            "train_loss": self.losses.double().mean().item(),
+            **{f"val_{name}": value for name, value in found.items()},
+            "seconds": round(self.total_seconds(), 3),
+        }
+        self.files.log_epoch(line)
+        self.epoch, self.step = self.epoch + 1, 0
+        self.losses.zero_()
+        self.show()
+        self.save_if_due()
+
+    def evaluate(self, loader):
+        """metrics of the net as it is. Saves and raises Stopped when a signal comes."""
+        recipe = self.recipe
+        return metrics(
+            *logits_of(self.net, loader, self.device, recipe.amp, recipe.channels_last, self.epoch, self.check)
+        )
+
+    def test(self):
+        """Test metrics of the last epoch's weights and of the best epoch's, by the names they have in the result."""
+        last = self.weights()
+        found = {f"last_epoch_test_{name}": value for name, value in self.evaluate(self.datasets.test).items()}
+        self.net.load_state_dict(self.best["net"])
+        try:
+            found |= {f"test_{name}": value for name, value in self.evaluate(self.datasets.test).items()}
+        finally:
+            self.net.load_state_dict(last)
+        return found
+
+    def weights(self):
+        """A copy of the network's weights and buffers."""
+        return {name: tensor.clone() for name, tensor in self.net.state_dict().items()}
+
+    def require_finite(self):
+        """Raise RunFailed if a loss of this epoch is not finite."""
+        broken = (~torch.isfinite(self.losses[: self.step])).nonzero()
+        if len(broken):
+            step = int(broken[0])
+            rate = learning_rate(self.recipe, self.epoch + step / self.steps)
+            raise RunFailed(
+                f"the loss is not finite at step {step} of epoch {self.epoch} with learning rate {rate:g}: "
+                f"try a lower --lr{', or --amp bf16' if self.recipe.amp == 'fp16' else ''}; "
+                "the last checkpoint is from before it"
+            )
+
+    # ---- saving and going on ----
+
+    def check(self):
+        """Save and raise Stopped if a signal has come."""
+        if self.signals.received:
+            self.save()
+            raise Stopped(self.signals.received)
+
+    def save_if_due(self):
+        """Save if a signal has come, and raise Stopped then, or if the last time is long enough ago."""
+        self.check()
+        if time.monotonic() - self.saved_at >= 60 * self.minutes:
+            self.save()
+
+    def save(self):
+        """Write a checkpoint of this very step."""
+        self.require_finite()
+        self.files.save_checkpoint(
+            {
+                "net": self.net.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "epoch": self.epoch,
+                "step": self.step,
+                "losses": self.losses,
+                "best": self.best,
+                "seconds": self.total_seconds(),
+                "images": self.image_counts(),
+            }
+        )
+        self.saved_at = time.monotonic()
+
+    def resume(self):
+        """Take up the newest checkpoint, if there is one. Raises BadInput if it belongs to other images."""
+        state = self.files.newest_checkpoint()
+        if state:
+            if state["images"] != self.image_counts():
+                raise BadInput(
+                    f"{self.files.checkpoint} was trained on {state['images']} images, here are {self.image_counts()}: "
+                    "give the same --data-dir, or another --out"
+                )
+            self.net.load_state_dict(state["net"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scaler.load_state_dict(state["scaler"])
+            self.losses.copy_(state["losses"])
+            self.epoch, self.step = state["epoch"], state["step"]
+            self.best, self.seconds = state["best"], state["seconds"]
+        self.files.cut_log(self.epoch)
+
+    def image_counts(self):
+        """Images of each split, to tell one data set from another."""
+        return {name: len(getattr(self.datasets, name)) for name in ("train", "val", "test")}
+
+    def total_seconds(self):
+        """Seconds of this run, all its parts together."""
+        return self.seconds + time.monotonic() - self.started_at
+
+    def progress(self):
+        """The progress bar over all images of all epochs."""
+        images = len(self.datasets.train)
+        return tqdm(
+            total=self.recipe.epochs * images,
+            initial=min(self.epoch * images + self.step * self.recipe.batch_size, self.recipe.epochs * images),
+            unit="img",
+            unit_scale=True,
+            dynamic_ncols=True,
+            disable=self.quiet,
+            mininterval=0.5 if sys.stderr.isatty() else 60,  # a log file is no screen
+        )
+
+    def show(self):
+        """Epoch and best error so far beside the progress bar."""
+        self.bar.set_postfix_str(f"epoch {self.epoch}/{self.recipe.epochs}, best val {self.best['val_error']:.2f} %")
+
+
+def compile_stages(net):
+    """Compile every stage for itself, keeping the state dict's keys; mixing stays outside the graphs."""
+    torch._dynamo.config.recompile_limit = 64  # training, evaluation and odd batches share nn.Sequential.forward
+    for stage in net.stages:
+        stage.forward = torch.compile(stage.forward)
+
+
+def environment(device):
+    """What a result depends on apart from its recipe: versions, device, threads, code."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "threads": torch.get_num_threads(),
+        "code": code_version(),
+    }
+
+
+def code_version():
+    """The git commit of this code, with `-dirty` where files have changed, or `unknown`."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def peak_memory(device):
+    """The largest memory this process has held, in MiB: on the GPU if it used one, else resident."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 2**20)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)

@@ -1,0 +1,397 @@
+"""Every hyper-parameter of the paper, once, and the grid of every table, once.
+
+`resolve` merges small dicts, the later ones winning: everyone's settings, the data set's, the schedule of (data set,
+network), the method's, the exceptions, the user's overrides. Each entry names its source:
+
+    [P]  the paper                    [C]  the official code or its README
+    [CM] CutMix's code                [PM] Puzzle Mix's code or README
+    [own] our choice, where no source says anything
+"""
+
+import argparse
+import dataclasses
+import functools
+import itertools
+from dataclasses import dataclass, field
+
+import torch
+
+import data
+import models
+import regularizers
+
+NOT_GIVEN = None  # a field which this run's data set, network or method has no use for
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be; the message names the field and what is possible."""
+
+
+def numbers(text):
+    """'7' -> 7, '7,7,5' -> (7, 7, 5)."""
+    parts = tuple(int(part) for part in text.split(","))
+    return parts if len(parts) > 1 else parts[0]
+
+
+def number_list(text):
+    """'7' -> (7,), '7,7,5' -> (7, 7, 5)."""
+    return tuple(int(part) for part in text.split(","))
+
+
+def option(parse, text, **more):
+    """A field of the recipe that is a flag as well; text explains it, with unit and source."""
+    return field(default=NOT_GIVEN, metadata={"parse": parse, "help": text, **more})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides a run's result, apart from the device."""
+
+    dataset: str
+    model: str
+    method: str
+    seed: int
+    images: str = NOT_GIVEN  # data set `folder`: where the images are
+
+    train_per_class: int = option(int, "training images a class, at most; all by default, SVHN 7325 [C]")
+    val_per_class: int = option(int, "images a class held out of the training set to select the epoch; 10 %% [C]")
+    augment_val: bool = option(bool, "augment the validation images, as the official code does (Tables 6 and 7) [C]")
+    image_size: int = option(int, "side of the images in pixels; free for the data set `folder` alone")
+    padding: int = option(int, "black border in pixels before the random crop: 2, Tiny-ImageNet 4 [C]")
+    flip: bool = option(bool, "mirror training images at random; not for digits [C]")
+
+    width: int = option(int, "channels of the first residual stage: PreActResNet 64, WRN-28-10 160")
+    stem: str = option(str, "first layers of ResNet50/101/152", choices=("imagenet", "cifar"))
+    stem_stride: int = option(int, "stride of a 3x3 stem: 1 at 32 pixels, 2 at 64 [C]")
+
+    epochs: int = option(int, "passes over the training set; alone, the paper's milestones keep their fractions")
+    batch_size: int = option(int, "images a step: 100 [C], ImageNet 256 [CM]")
+    lr: float = option(float, "initial learning rate: 0.1 [C]")
+    schedule: str = option(str, "`step`: lr times lr_decay at every milestone [C]", choices=("step", "cosine"))
+    milestones: tuple = option(number_list, "epochs at which the learning rate drops, as 200,300 [C]")
+    lr_decay: float = option(float, "factor of the learning rate at a milestone: 0.1 [C]")
+    momentum: float = option(float, "Nesterov momentum: 0.9 [C]")
+    weight_decay: float = option(float, "on all parameters: 0.0001 [C]")
+    criterion: str = option(str, "`bce`: BCE on softmax [C]; `ce`: cross-entropy", choices=tuple(regularizers.CRITERIA))
+
+    amp: str = option(str, "autocast: bf16, or fp16 with loss scaling (CUDA)", choices=("off", "bf16", "fp16"))
+    channels_last: bool = option(bool, "memory format NHWC")
+    compile: bool = option(bool, "torch.compile every stage")
+
+    prob: float = option(float, "share of mixed batches: Soft PatchUp 1, Hard 0.7 [P]; CutMix 0.4 [C]")
+    alpha: float = option(float, "lambda ~ Beta(alpha, alpha): Mixup 1, Manifold 1.5, Soft PatchUp 2 [P]; CutMix 1 [C]")
+    gamma: float = option(float, "PatchUp: share of features to alter: Soft 0.75, Hard 0.5 [P]; Puzzle Mix: 0.5 [PM]")
+    block_size: int = option(numbers, "side of a block in features, or one a layer as 7,7,5,3: 7 [P], WRN 7,7,5,3 [C]")
+    layers: tuple = option(number_list, "stages acted on, 0 the image: WRN 0,1,2,3 [P], PreActResNet 0,1,2 [C]")
+    mask_per: str = option(str, "one mask a batch [C], or one a sample", choices=("batch", "sample"))
+    input_mask: str = option(str, "PatchUp at layer 0: a CutMix box [P], or its own mask", choices=("box", "patchup"))
+    loss_terms: str = option(
+        str, "terms of equation 6: both [P], or one (Table 6)", choices=("both", "first", "second")
+    )
+    length: int = option(int, "Cutout: side of the hole in pixels: 16, WRN 8, SVHN 20 [C]")
+    keep_prob: float = option(float, "DropBlock: share of features kept: 0.9 [C]")
+    n_labels: int = option(int, "Puzzle Mix: values of the mask: 3 [PM]")
+    eta: float = option(float, "Puzzle Mix: weight of the prior: 0.2 [PM]")
+    beta: float = option(float, "Puzzle Mix: label smoothness: 1.2 [PM]")
+    neigh_size: int = option(int, "Puzzle Mix: saliency pooling for data-local smoothness: 4 [PM]")
+    transport: bool = option(bool, "Puzzle Mix: move the salient blocks: yes [PM]")
+    t_size: int = option(int, "Puzzle Mix: block side for transport, pixels: 4, Tiny-ImageNet -1 (the mask's) [PM]")
+    t_eps: float = option(float, "Puzzle Mix: cost of transport: 0.8 [PM]")
+    clean_lam: float = option(float, "Puzzle Mix: weight of the clean loss: 0, Tiny-ImageNet 1 [PM]")
+
+    def __str__(self):
+        """One line a field that this run uses."""
+        return "\n".join(f"  {name:16} {value}" for name, value in used(self).items())
+
+
+FIELDS = {f.name: f for f in dataclasses.fields(Recipe)}
+OPTIONS = {name: f.metadata for name, f in FIELDS.items() if f.metadata}
+
+SMALL = ("cifar10", "cifar100", "svhn")
+PREACT = ("preactresnet18", "preactresnet34")
+RESNET = ("resnet50", "resnet101", "resnet152")
+
+EVERYONE = {
+    "batch_size": 100,  # [C]
+    "lr": 0.1,  # [C]
+    "schedule": "step",  # [C]
+    "lr_decay": 0.1,  # [C]
+    "momentum": 0.9,  # [C]
+    "weight_decay": 1e-4,  # [C]
+    "criterion": "bce",  # [C]
+    "augment_val": False,  # [own]: the official code augments them
+    "amp": "off",
+    "channels_last": False,
+    "compile": False,
+}
+
+BY_DATASET = {
+    "imagenet": {"batch_size": 256, "criterion": "ce"},  # [CM], which the paper follows
+    "digits": {"batch_size": 20, "train_per_class": 10, "criterion": "ce"},  # [own]: short runs need ce
+    "folder": {"criterion": "ce"},  # [own]
+}
+
+
+def schedule(dataset, model):
+    """Epochs and milestones of a data set and network."""
+    if dataset in SMALL and model in PREACT:
+        return {"epochs": 2000, "milestones": (500, 1000, 1500)}  # [C]
+    if dataset in SMALL:
+        return {"epochs": 400, "milestones": (200, 300)}  # [C] for WRN-28-10, [own] for ResNets
+    if dataset == "tiny_imagenet":
+        return {"epochs": 400, "milestones": (200, 300)}  # [own]: unknown; as WRN-28-10 elsewhere
+    if dataset == "imagenet":
+        return {"epochs": 300, "milestones": (75, 150, 225)}  # [CM]
+    if dataset == "digits":
+        return {"epochs": 30, "milestones": (15, 22)}  # [own]
+    return {"epochs": 200, "milestones": (100, 150)}  # [own]
+
+
+def sites(dataset, model):
+    """Layers and block sizes of PatchUp."""
+    if model in PREACT:
+        return {"layers": (0, 1, 2), "block_size": 7}  # [C]
+    if dataset == "imagenet":
+        return {"layers": (0, 1, 2, 3), "block_size": 7}  # [P] block, [own] layers, by analogy with WRN
+    return {"layers": (0, 1, 2, 3), "block_size": (7, 7, 5, 3)}  # [P] layers, [C] blocks of WRN; [own] for ResNets
+
+
+def method_settings(dataset, model, method, image_size):
+    """What a method takes other than its class' defaults, which are the paper's for CIFAR."""
+    large = dataset in ("tiny_imagenet", "imagenet")
+    small_alpha = {"alpha": 0.2} if large else {}  # [P] Table 5 for Tiny-ImageNet; ImageNet [own]
+    if method in ("patchup_soft", "patchup_hard"):
+        settings = sites(dataset, model)
+        if dataset == "imagenet":
+            settings |= {"gamma": 0.6} if method == "patchup_soft" else {"prob": 0.6}  # [P]
+        return settings
+    if method == "manifold_mixup":
+        return {"layers": sites(dataset, model)["layers"]} | small_alpha  # [P]
+    if method == "mixup":
+        return small_alpha
+    if method == "cutmix":
+        return {"prob": 1.0} if dataset == "imagenet" else {}  # [CM]
+    if method == "cutout":
+        if dataset == "svhn":
+            return {"length": 20}  # [C]
+        if dataset in SMALL:
+            return {"length": 8 if model == "wrn28_10" else 16}  # [C]; ResNets [own]
+        return {"length": image_size // 4 if dataset == "digits" else image_size // 2}  # [own]
+    if method == "puzzlemix" and large:
+        return {"t_size": -1, "clean_lam": 1.0} | small_alpha  # [PM]; ImageNet [own]
+    return {}
+
+
+def resolve(dataset, model, method, seed=0, images=None, **overrides):
+    """The complete Recipe of one run; overrides are fields of Recipe that shall differ from the paper.
+
+    Raises RecipeError for an unknown name, a field that the data set, network or method lacks, or an impossible value.
+    """
+    for kind, name, known in (
+        ("data set", dataset, data.FACTS),
+        ("model", model, models.MODELS),
+        ("method", method, regularizers.METHODS),
+    ):
+        if name not in known:
+            raise RecipeError(f"unknown {kind} {name!r}; there are {', '.join(known)}")
+    overrides = {name: value for name, value in overrides.items() if value is not NOT_GIVEN}
+    unknown = [name for name in overrides if name not in OPTIONS]
+    if unknown:
+        raise RecipeError(f"unknown field {unknown[0]!r}; a recipe has {', '.join(OPTIONS)}")
+
+    values = _dataset_settings(dataset, overrides)
+    values |= _network_settings(model, values["image_size"], overrides) | EVERYONE | BY_DATASET.get(dataset, {})
+    values |= _schedule_settings(dataset, model, overrides)
+    own = regularizers.hyperparameters(method)
+    values |= own | method_settings(dataset, model, method, values["image_size"])
+    for name in overrides:
+        if name in values:
+            continue
+        if name in METHOD_OPTIONS:
+            raise RecipeError(f"{flag(name)} means nothing to the method {method}, which takes {flags(own)}")
+        raise RecipeError(f"{flag(name)} means nothing to {model} on {dataset}")
+    recipe = Recipe(dataset, model, method, seed, images=images, **(values | overrides))
+    _check(recipe)
+    return recipe
+
+
+METHOD_OPTIONS = {name for method in regularizers.METHODS for name in regularizers.hyperparameters(method)}
+
+
+def applicable(method, options):
+    """Those of options that are no hyper-parameters of other methods alone."""
+    own = regularizers.hyperparameters(method)
+    return {name: value for name, value in options.items() if name in own or name not in METHOD_OPTIONS}
+
+
+def flag(name):
+    """The flag of a field: train_per_class -> --train-per-class."""
+    return f"--{name.replace('_', '-')}"
+
+
+def flags(names):
+    """The flags of several fields in words, or `no hyper-parameters`."""
+    return ", ".join(map(flag, names)) or "no hyper-parameters"
+
+
+def _dataset_settings(dataset, overrides):
+    facts = data.FACTS[dataset]
+    values = {name: getattr(facts, name) for name in ("image_size", "flip", "val_per_class", "train_per_class")}
+    if dataset == "folder":
+        values["image_size"] = overrides.get("image_size", values["image_size"])
+    elif "image_size" in overrides:
+        raise RecipeError(f"the images of {dataset} have {facts.image_size} pixels; --image-size is for `folder`")
+    if dataset != "imagenet":  # its random crop is another one
+        values["padding"] = values["image_size"] // 16 if facts.padding is None else facts.padding
+    return values
+
+
+def _network_settings(model, image_size, overrides):
+    stride = {"stem_stride": 1 if image_size < 64 else 2}  # [C] for Tiny-ImageNet
+    if model in RESNET:
+        stem = overrides.get("stem", "imagenet")
+        return {"stem": stem} | (stride if stem == "cifar" else {})
+    return {"width": 64 if model in PREACT else 160} | stride
+
+
+def _schedule_settings(dataset, model, overrides):
+    paper = schedule(dataset, model)
+    epochs = overrides.get("epochs", paper["epochs"])
+    if overrides.get("schedule") == "cosine":
+        return {"epochs": epochs}
+    scaled = {max(1, round(m * epochs / paper["epochs"])) for m in paper["milestones"]}
+    return {"epochs": epochs, "milestones": tuple(sorted(m for m in scaled if m < epochs))}
+
+
+def _check(recipe):
+    """Raise RecipeError where a value is impossible; the method's own are checked by its class."""
+    for name in ("train_per_class", "val_per_class", "image_size", "width", "stem_stride", "epochs", "batch_size"):
+        value = getattr(recipe, name)
+        if value is not NOT_GIVEN and value < 1:
+            raise RecipeError(f"{flag(name)} must be at least 1, not {value}")
+    for name in ("lr", "lr_decay"):
+        if not 0 < getattr(recipe, name) < float("inf"):
+            raise RecipeError(f"{flag(name)} must be above 0, not {getattr(recipe, name)}")
+    if not 0 < recipe.momentum < 1:
+        raise RecipeError(f"--momentum must lie in (0, 1), not {recipe.momentum}")
+    for name in ("seed", "weight_decay", "padding"):
+        value = getattr(recipe, name)
+        if value is not NOT_GIVEN and not 0 <= value < float("inf"):
+            raise RecipeError(f"{flag(name)} must be at least 0, not {value}")
+    for name, limits in OPTIONS.items():
+        value = getattr(recipe, name)
+        if value is not NOT_GIVEN and "choices" in limits and value not in limits["choices"]:
+            raise RecipeError(f"{flag(name)} must be one of {', '.join(limits['choices'])}, not {value!r}")
+    milestones = recipe.milestones or ()
+    if list(milestones) != sorted(set(milestones)) or any(not 0 < m < recipe.epochs for m in milestones):
+        raise RecipeError(
+            f"--milestones must rise and lie between 1 and {recipe.epochs - 1} "
+            f"(--epochs {recipe.epochs}), not {','.join(map(str, milestones))}"
+        )
+
+    try:
+        regularizer(recipe, 2).check(
+            _shapes(recipe.model, recipe.width, recipe.stem, recipe.stem_stride, recipe.image_size)
+        )
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
+
+
+@functools.cache
+def _shapes(model, width, stem, stem_stride, image_size):
+    with torch.device("meta"):
+        return models.build(model, 2, width=width, stem=stem, stem_stride=stem_stride or 1).shapes(image_size)
+
+
+def datasets(recipe, data_dir, workers):
+    """The recipe's images, from the folder data_dir (see data.load)."""
+    names = ("val_per_class", "train_per_class", "image_size", "padding", "flip", "augment_val")
+    options = {name: getattr(recipe, name) for name in names}
+    return data.load(recipe.dataset, data_dir, seed=recipe.seed, workers=workers, **options)
+
+
+def network(recipe, num_classes):
+    """The recipe's network, with initial weights from torch's global generator."""
+    names = {"width": recipe.width, "stem": recipe.stem, "stem_stride": recipe.stem_stride or 1}
+    return models.build(recipe.model, num_classes, **names)
+
+
+def regularizer(recipe, num_classes):
+    """The recipe's method."""
+    options = {name: getattr(recipe, name) for name in regularizers.hyperparameters(recipe.method)}
+    return regularizers.build(recipe.method, num_classes, recipe.criterion, **options)
+
+
+def used(recipe):
+    """The fields that this run uses, as a dict that JSON can hold."""
+    values = {name: value for name, value in dataclasses.asdict(recipe).items() if value is not NOT_GIVEN}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def differences(one, other):
+    """What differs between two dicts of `used`, in words."""
+    names = [name for name in FIELDS if one.get(name) != other.get(name)]
+    return ", ".join(f"{name} {one.get(name, '-')} there, {other.get(name, '-')} here" for name in names)
+
+
+def add_flags(parser):
+    """A flag for every field of Recipe but dataset, model, method and seed."""
+    group = parser.add_argument_group("recipe (by default the paper's for this data set, network and method)")
+    for name, meta in OPTIONS.items():
+        if meta["parse"] is bool:
+            group.add_argument(flag(name), action=argparse.BooleanOptionalAction, help=meta["help"])
+        else:
+            group.add_argument(flag(name), type=meta["parse"], choices=meta.get("choices"), help=meta["help"])
+
+
+def overrides_of(args):
+    """The recipe's fields that were given on a command line made with add_flags."""
+    return {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
+
+
+LABELS = {  # as the paper writes them
+    "none": "No Mixup",
+    "mixup": "Input Mixup",
+    "manifold_mixup": "ManifoldMixup",
+    "cutout": "Cutout",
+    "dropblock": "DropBlock",
+    "cutmix": "CutMix",
+    "puzzlemix": "Puzzle Mix",
+    "patchup_soft": "Soft PatchUp",
+    "patchup_hard": "Hard PatchUp",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A grid of runs: every data set x model x method x seed, and what its cells show."""
+
+    title: str
+    datasets: tuple
+    models: tuple
+    metrics: tuple  # (name in a run's result, heading)
+    methods: tuple = tuple(LABELS)
+    seeds: tuple = (0, 1, 2, 3, 4)
+    overrides: dict = field(default_factory=dict)  # what differs from the paper's recipe
+
+    def cells(self):
+        """(dataset, model, method) of every cell."""
+        return list(itertools.product(self.datasets, self.models, self.methods))
+
+
+TABLES = {
+    "table2": Table(
+        "Table 2: test error on CIFAR-10, CIFAR-100 and SVHN",
+        datasets=SMALL,
+        models=(*PREACT, "wrn28_10"),
+        metrics=(("test_error", "test error (%)"),),
+    ),
+    "demo": Table(
+        "Demo: nine methods on scikit-learn's digits, 10 training images a class, PreActResNet18 of width 16",
+        datasets=("digits",),
+        models=("preactresnet18",),
+        metrics=(("test_error", "test error (%)"), ("test_nll", "test NLL"), ("seconds", "seconds a run")),
+        seeds=(0, 1, 2),
+        overrides={"width": 16},
+    ),
+}

@@ -1,0 +1,174 @@
+"""The files of one run: lock, checkpoints, one line an epoch, weights, result. Each is written whole or not at all.
+
+<out>/<dataset>/<model>/<method>/seed<k>.json            the result, last of all; a run that has one is finished
+                                 seed<k>.jsonl           one line an epoch
+                                 seed<k>.best.pt         weights of the best validation epoch, with the recipe
+                                 seed<k>.last.pt         weights of the last epoch, with the recipe
+                                 seed<k>.checkpoint.pt   while it runs: all it takes to go on; and the one before:
+                                 seed<k>.checkpoint-before.pt
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import pickle
+import warnings
+import zipfile
+from pathlib import Path
+
+import torch
+
+import recipes
+
+
+class BadInput(Exception):
+    """What the user gave cannot be used: the scripts print it in one line and exit with status 2."""
+
+
+class RunFailed(Exception):
+    """A run cannot go on (disk full, loss not finite): the scripts print it in one line and exit with status 1."""
+
+
+def write_whole(path, write):
+    """Let write(file) fill a binary file that appears under its name only when it is complete.
+
+    Raises RunFailed, and leaves what was there before, if it cannot be written (disk full, no permission).
+    """
+    path = Path(path)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
+        raise RunFailed(f"cannot write {path} ({error}); what was saved before is whole") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path, value):
+    """Write value as indented JSON, whole."""
+    write_whole(path, lambda file: file.write((json.dumps(value, indent=1) + "\n").encode()))
+
+
+def read_json(path):
+    """The JSON of a result file. Raises BadInput, naming the file, where it is not one."""
+    try:
+        return json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path} is not a result of train.py ({error}); remove it to run it again") from error
+
+
+def load_checkpoint(path):
+    """The dict that train.py saved at path, on the CPU; nothing in the file is executed.
+
+    Raises BadInput, naming the file, where it is not one or is damaged.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        reason = str(error).strip().partition("\n")[0][:100]
+        raise BadInput(f"{path} is damaged or no checkpoint of train.py ({reason})") from error
+    if not isinstance(state, dict) or "recipe" not in state or "net" not in state:
+        raise BadInput(f"{path} is no checkpoint of train.py: it holds no recipe and network")
+    return state
+
+
+class RunFiles:
+    """The files of the run that `recipe` describes, below the folder `out`."""
+
+    def __init__(self, out, recipe):
+        self.recipe = recipes.used(recipe)
+        self.stem = Path(out) / recipe.dataset / recipe.model / recipe.method / f"seed{recipe.seed}"
+        self.result = self.with_suffix("json")
+        self.log = self.with_suffix("jsonl")
+        self.best = self.with_suffix("best.pt")
+        self.last = self.with_suffix("last.pt")
+        self.checkpoint = self.with_suffix("checkpoint.pt")
+        self.checkpoint_before = self.with_suffix("checkpoint-before.pt")
+
+    def with_suffix(self, suffix):
+        """A file of this run by its suffix."""
+        return self.stem.with_name(f"{self.stem.name}.{suffix}")
+
+    def require_same_recipe(self, found, path):
+        """Raise BadInput unless a file's recipe is this run's."""
+        if found != self.recipe:
+            words = recipes.differences(found, self.recipe)
+            raise BadInput(f"{path} has another recipe ({words}): give another --out, or remove it to start anew")
+
+    def finished(self):
+        """The result, if this run is finished, else None. Raises BadInput if it was run with another recipe."""
+        if not self.result.exists():
+            return None
+        result = read_json(self.result)
+        self.require_same_recipe(result.get("recipe", {}), self.result)
+        return result
+
+    @contextlib.contextmanager
+    def lock(self):
+        """Keep other processes off this run. Raises BadInput if one is at it, or the folder cannot be written."""
+        path = self.with_suffix("lock")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("a+")
+        except OSError as error:
+            raise BadInput(f"cannot write to {path.parent} ({error.strerror}): give another --out") from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise BadInput(f"{self.stem} is being trained by process {file.read().strip()}") from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+            path.unlink()
+
+    def save_checkpoint(self, state):
+        """Save state, with the recipe, as the newest checkpoint; the newest so far becomes the one before."""
+        fresh = self.with_suffix("checkpoint-new.pt")
+        write_whole(fresh, lambda file: torch.save({"recipe": self.recipe, **state}, file))
+        if self.checkpoint.exists():
+            self.checkpoint.replace(self.checkpoint_before)
+        fresh.replace(self.checkpoint)
+
+    def newest_checkpoint(self):
+        """The state to go on from, or None at a start. A damaged one falls back to the one before, with a warning."""
+        problem = None
+        for path in (self.checkpoint, self.checkpoint_before):
+            if path.exists():
+                try:
+                    state = load_checkpoint(path)
+                except BadInput as error:
+                    problem = error
+                    continue
+                self.require_same_recipe(state["recipe"], path)
+                if problem:
+                    warnings.warn(f"{problem}; going on from the one before it", stacklevel=2)
+                return state
+        if problem:
+            raise BadInput(f"{problem}, and there is no other: remove it to start anew")
+        return None
+
+    def cut_log(self, epochs):
+        """Keep the first lines of the log, those of the epochs done at the checkpoint."""
+        lines = self.log.read_text().splitlines(keepends=True) if self.log.exists() else []
+        write_whole(self.log, lambda file: file.write("".join(lines[:epochs]).encode()))
+
+    def log_epoch(self, line):
+        """Append one epoch's line."""
+        with self.log.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def finish(self, best, last, result):
+        """Write weights and result, then remove the checkpoints."""
+        write_whole(self.best, lambda file: torch.save({"recipe": self.recipe, "net": best}, file))
+        write_whole(self.last, lambda file: torch.save({"recipe": self.recipe, "net": last}, file))
+        write_json(self.result, result)
+        self.checkpoint.unlink(missing_ok=True)
+        self.checkpoint_before.unlink(missing_ok=True)

@@ -1,0 +1,319 @@
+"""Puzzle Mix (Kim, Choo, Song: Puzzle Mix, ICML 2020), as its official code computes it.
+
+The image is cut into b x b blocks, b drawn from 2, 4, 8, 16 for every batch; x1 is an image, x2 its partner, s1 and s2
+are their saliencies: the gradient of the clean loss with respect to the image, L2 over channels, averaged in blocks,
+summing to 1 over the image. Block p takes the part m_p in {0, 1/(n-1), ..., 1} from x1 and 1 - m_p from x2.
+
+Mask. m minimises exactly, by a minimum cut (see graphcut.py),
+
+    sum_p [m_p s2_p + (1 - m_p) s1_p + prior(m_p)]           saliency lost, and lambda
+      + sum_pq [beta' (m_p - m_q)^2 + beta' gamma w_pq(m_p, m_q)]  label smoothness, data-local smoothness
+    prior(l / (n-1)) = -eta / b^2 log(Binomial(l; n-1, lambda) + 1e-8),   beta' = beta / (16 b)
+
+with lambda ~ Beta(alpha, alpha), one a batch. For m in {0, 1}, w_pq(m_p, m_q) is the mean absolute difference, over
+channels and along the common border, between the pixels (in [0, 1], averaged in cells of neigh_size) of the images
+that p and q show. Any such table is a constant + f(m_p) + g(m_q) + d_pq (m_p - m_q)^2, which is also its
+continuation to the labels between 0 and 1. |d_pq| <= 1, so with gamma <= 1 the pair term beta' (1 + gamma d_pq) is
+never negative, and the whole convex in m_p - m_q.
+
+Transport. Blocks of t_size pixels move within an image towards the places P = {j: m_j > 0} where it is seen. Block i in
+place j gains s_i - t_eps |i - j|^2 / (w - 1)^2 on a w x w grid. In each of w rounds every block asks for the seen place
+that gains most among those that have not refused it, and every place keeps the block that gains most; blocks do not
+move where nothing is gained. x2 moves likewise with 1 - m.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch.func import functional_call
+
+from . import graphcut
+from .base import Regularizer, bce_on_softmax, check_positive, check_probability, one_hot
+
+BLOCK_COUNTS = (2, 4, 8, 16)
+
+
+def block_counts(height, width):
+    """The block counts that divide images of this size; ValueError where there are none or the image is not square."""
+    if height != width:
+        raise ValueError(f"puzzlemix needs square images, not {height} x {width}")
+    found = [count for count in BLOCK_COUNTS if width % count == 0]
+    if not found:
+        raise ValueError(f"puzzlemix needs images whose side is divisible by {BLOCK_COUNTS[0]}, not {width} x {width}")
+    return found
+
+
+def largest_divisor(size, limit):
+    """The largest divisor of size that is at most limit, both integers from 1."""
+    return max(d for d in range(1, min(size, limit) + 1) if size % d == 0)
+
+
+def block_saliency(saliency, blocks):
+    """Saliency [B, H, H] averaged in blocks x blocks blocks, [B, blocks, blocks], summing to 1 over each image."""
+    pooled = F.avg_pool2d(saliency, saliency.shape[-1] // blocks)
+    pooled = pooled + torch.finfo(pooled.dtype).tiny  # an image without any gradient is salient everywhere alike
+    return pooled / pooled.sum((1, 2), keepdim=True)
+
+
+def border_costs(cells, partner, k):
+    """w_pq(a, b) of every block p and the block q below it, for a = 1 (x1 at p) or 0 (x2), b likewise at q.
+
+    cells [B, 3, bk, bk], k cells a block's side. Returns w[a][b], each [B, b-1, b].
+    """
+    above, below = cells[:, :, k - 1 : -1 : k], cells[:, :, k::k]
+    own = (above[partner], above), (below[partner], below)
+    return [[F.avg_pool2d((own[0][a] - own[1][b]).abs().mean(1), (1, k)) for b in (0, 1)] for a in (0, 1)]
+
+
+def cut_costs(saliency, pixels, partner, blocks, lam, *, n_labels, eta, beta, gamma, neigh_size):
+    """The costs of the mask's energy, [B, n_labels + 2, b, b] with b = blocks.
+
+    Channel l < n_labels is the unary cost of m = l / (n_labels - 1); the last two are the weights of (m_p - m_q)^2
+    towards the block below and to the right, 0 where there is none.
+
+    saliency: [B, H, H]. pixels: [B, 3, H, H] in units where white - black = 1. partner: int64 [B]. lam: in [0, 1].
+    """
+    block = pixels.shape[-1] // blocks
+    cell = largest_divisor(block, neigh_size)
+    cells = F.avg_pool2d(pixels, cell)
+    beta = beta / blocks / 16
+    salient = block_saliency(saliency, blocks)
+    lost1, lost2 = salient.clone(), salient[partner]  # costs of m = 0 and m = 1
+    weights = torch.zeros_like(salient), torch.zeros_like(salient)
+    for weight, axis in zip(weights, (1, 2)):
+        w = border_costs(cells if axis == 1 else cells.transpose(2, 3), partner, block // cell)
+        (w00, w01), (w10, w11) = [[beta * gamma * v.transpose(1, axis) for v in row] for row in w]
+        first = [t.narrow(axis, 0, blocks - 1) for t in (lost1, lost2, weight)]
+        second = [t.narrow(axis, 1, blocks - 1) for t in (lost1, lost2)]
+        first[0] += (w01 + w00) / 2
+        first[1] += (w10 + w11) / 2
+        second[0] += (w10 + w00) / 2
+        second[1] += (w01 + w11) / 2
+        first[2] += (beta + (w10 + w01 - w11 - w00) / 2).clamp(min=0)  # below 0 only for pixels out of [0, 1]
+    last = n_labels - 1
+    chances = [math.comb(last, i) * lam**i * (1 - lam) ** (last - i) for i in range(n_labels)]
+    unary = [
+        i / last * lost2 + (1 - i / last) * lost1 - eta / blocks**2 * math.log(p + 1e-8) for i, p in enumerate(chances)
+    ]
+    return torch.stack([*unary, *weights], dim=1)
+
+
+def best_mask(costs):
+    """The mask [B, b, b] in [0, 1], float32, with the least energy for these costs of `cut_costs` (on the host)."""
+    n_labels = costs.shape[1] - 2
+    host = costs.cpu().numpy()
+    labels = graphcut.minimum(*graphcut.integer_costs(host[:, :n_labels], host[:, -2], host[:, -1]))
+    return torch.from_numpy(labels).to(costs.device, torch.float32) / (n_labels - 1)
+
+
+def offsets(width, device):
+    """All (dy, dx) between places of a width x width grid, nearest first, then row by row: dy, dx, squared length."""
+    d = torch.arange(1 - width, width, device=device)
+    dy, dx = torch.meshgrid(d, d, indexing="ij")
+    length, order = torch.sort((dy**2 + dx**2).flatten(), stable=True)
+    return dy.flatten()[order], dx.flatten()[order], length
+
+
+def wishes(salient, seen, eps):
+    """What every block would gain where: triples (block, place, gain), by block and then by falling gain.
+
+    salient [B, w, w], seen bool [B, w, w]. Blocks and places are numbered through the batch, int64; gain > 0, float32.
+    """
+    width = salient.shape[-1]
+    dy, dx, length = offsets(width, salient.device)
+    cost = eps * (length.float() / (width - 1) ** 2)
+    salient = salient.float().flatten()
+    reach = torch.searchsorted(cost, salient)  # how many offsets cost less than the block's saliency
+    block = torch.repeat_interleave(reach)
+    step = torch.arange(len(block), device=block.device) - (reach.cumsum(0) - reach)[block]
+    y, x = block // width % width + dy[step], block % width + dx[step]
+    place = block + dy[step] * width + dx[step]
+    inside = (y >= 0) & (y < width) & (x >= 0) & (x < width)
+    keep = inside & seen.flatten()[place.clamp(0, seen.numel() - 1)]
+    block, place, step = block[keep], place[keep], step[keep]
+    return block, place, salient[block] - cost[step]
+
+
+def transport_plan(salient, seen, eps):
+    """Which block comes to every place, int64 [B, w*w], a number from 0 to w*w - 1; unseen places keep their own.
+
+    salient: block saliency [B, w, w]; seen: bool [B, w, w]; eps: price of a move over the whole grid's side.
+    """
+    batch, width = salient.shape[:2]
+    block, place, gain = wishes(salient, seen, eps)
+    # One integer that orders by gain, then by lower block: a positive float's bits order as the float does.
+    bid = (gain.view(torch.int32).long() << 32) - block
+    count = torch.bincount(block, minlength=salient.numel())
+    end = count.cumsum(0)[count > 0]  # of the list of every block that wishes for anything
+    wish = end - count[count > 0]
+    for _ in range(width):
+        asked, offered = place[wish], bid[wish]
+        best = torch.zeros_like(salient, dtype=torch.int64).flatten().scatter_reduce(0, asked, offered, "amax")
+        lost = offered < best[asked]
+        winners = wish[~lost]
+        wish = wish + lost
+        wish, end = wish[wish < end], end[wish < end]
+    plan = torch.arange(salient.numel(), device=salient.device)
+    plan[place[winners]] = block[winners]
+    return plan.view(batch, -1) % width**2
+
+
+def move_blocks(x, plan):
+    """x [B, C, H, H] with block plan[b, j] of image b at place j, plan int64 [B, w*w]."""
+    width, size = math.isqrt(plan.shape[1]), x.shape[-1]
+    side = size // width
+    pixel = torch.arange(size**2, device=x.device).view(width, side, width, side)
+    corner = pixel[:, 0, :, 0].flatten()
+    shift = (corner[plan] - corner).view(-1, width, 1, width, 1)
+    index = (pixel + shift).flatten(1)[:, None].expand(-1, x.shape[1], -1)
+    return x.flatten(2).gather(2, index).view_as(x)
+
+
+class KnownGradient(torch.autograd.Function):
+    """A scalar value whose gradients with respect to some parameters were computed before."""
+
+    @staticmethod
+    def forward(ctx, value, gradients, *parameters):
+        ctx.gradients = gradients
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx, factor):
+        return None, None, *(factor * gradient for gradient in ctx.gradients)
+
+
+class PuzzleMix(Regularizer):
+    """Puzzle Mix, applied to every batch.
+
+    Args:
+        num_classes, criterion: see Regularizer.
+        alpha: of the Beta distribution of lambda, above 0 (1.0 for CIFAR).
+        n_labels: values a mask can have, 2 to 16 (3: 0, 1/2, 1).
+        eta: weight of lambda's prior, at least 0.
+        beta: label smoothness, at least 0.
+        gamma: data-local smoothness relative to beta, in [0, 1].
+        neigh_size: side in pixels of the cells that the data-local smoothness compares, at least 1.
+        transport: whether blocks move to where they are seen.
+        t_size: side in pixels of the blocks that move, at least 1; -1 for the mask's own blocks. A size that does not
+            divide the mask's blocks is lowered to the next one that does (as neigh_size is).
+        t_eps: price of a move over the grid's side, in units of the image's whole saliency, at least 0.
+        clean_lam: weight of the loss of the unmixed images, at least 0. At 0 the saliency is taken in evaluation mode;
+            above, in training mode, and clean_lam * 2 CE / C joins the loss (clean_lam * CE with criterion `ce`:
+            2 / C is what separates the gradients of the two criteria).
+        std: what the pixels in [0, 1] were divided by, one number or one a channel (that of CIFAR-100 by default).
+
+    Raises ValueError for an impossible value, and for images that are not square or that no block count divides.
+    """
+
+    def __init__(
+        self,
+        num_classes,
+        criterion="bce",
+        *,
+        alpha=1.0,
+        n_labels=3,
+        eta=0.2,
+        beta=1.2,
+        gamma=0.5,
+        neigh_size=4,
+        transport=True,
+        t_size=4,
+        t_eps=0.8,
+        clean_lam=0.0,
+        std=(0.267, 0.256, 0.276),
+    ):
+        super().__init__(num_classes, criterion)
+        check_positive("alpha", alpha)
+        if n_labels not in range(2, 17):
+            raise ValueError(f"n_labels must be an integer from 2 to 16, not {n_labels}")
+        for name, value in {"eta": eta, "beta": beta, "t_eps": t_eps, "clean_lam": clean_lam}.items():
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be at least 0 and finite, not {value}")
+        check_probability("gamma", gamma)
+        if neigh_size != int(neigh_size) or neigh_size < 1:
+            raise ValueError(f"neigh_size must be an integer from 1, not {neigh_size}")
+        if t_size != int(t_size) or (t_size < 1 and t_size != -1):
+            raise ValueError(f"t_size must be an integer from 1, or -1 for the mask's own blocks, not {t_size}")
+        self.std = torch.as_tensor(std, dtype=torch.float32).view(-1, 1, 1)
+        if not (self.std > 0).all():
+            raise ValueError(f"std must be above 0, not {std}")
+        self.alpha, self.transport, self.t_size, self.t_eps = alpha, transport, t_size, t_eps
+        self.clean_lam = clean_lam
+        self.energy = {"n_labels": n_labels, "eta": eta, "beta": beta, "gamma": gamma, "neigh_size": neigh_size}
+
+    def check(self, shapes):
+        """Raise ValueError for images that are not square or that no block count divides; see Regularizer.check."""
+        block_counts(*shapes[0][-2:])
+
+    def draw(self, x, y, net):
+        """Take the saliency on the bare net; choose block count, lambda, partners; find mask and moves.
+
+        Leaves x, the parameters' gradients, BatchNorm's running statistics and the modules' modes as they are.
+        See Regularizer.draw.
+        """
+        choices = block_counts(*x.shape[-2:])
+        saliency = self.saliency(x, y, net)
+        blocks = choices[self.rng.integers(len(choices))]
+        lam = self.rng.beta(self.alpha, self.alpha)
+        self.partner = self.permutation(x)
+        self.std = self.std.to(x.device)
+        costs = cut_costs(saliency, x.float() * self.std, self.partner, blocks, lam, **self.energy)
+        mask = best_mask(costs)
+        self.moves = self.plan(saliency, mask) if self.transport else None
+        self.mask = F.interpolate(mask[:, None], size=x.shape[-1])  # [B, 1, H, H]: the part of the image itself
+        self.target = torch.lerp(
+            one_hot(y[self.partner], self.num_classes), one_hot(y, self.num_classes), mask.mean((1, 2))[:, None]
+        )
+
+    def saliency(self, x, y, net):
+        """Euclidean norm over channels of the clean loss' gradient with respect to x [B, 3, H, W], float32 [B, H, W].
+
+        The pass runs on stand-ins: without clean_lam on parameters that need no gradient, so that none is computed,
+        with it on copies of the running statistics, so that these move once a step.
+        """
+        parameters = {name: p for name, p in net.named_parameters() if p.requires_grad} if self.clean_lam else {}
+        stand_ins = {name: b.clone() for name, b in net.named_buffers()}
+        stand_ins |= {name: p.detach() for name, p in net.named_parameters() if name not in parameters}
+        x = x.detach().requires_grad_()
+        modes = [(module, module.training) for module in net.modules()]
+        net.train(bool(self.clean_lam))
+        try:
+            with torch.enable_grad():
+                logits = functional_call(net, stand_ins, (x,))
+                loss = F.cross_entropy(logits.float(), y, reduction="sum")  # the sum: no underflow in large batches
+            gradient, *clean = torch.autograd.grad(loss, [x, *parameters.values()])
+        finally:
+            for module, mode in modes:
+                module.training = mode
+        weight = self.clean_lam / len(x) * (2 / self.num_classes if self.criterion is bce_on_softmax else 1)
+        self.clean = weight * loss.detach(), [weight * g for g in clean], list(parameters.values())
+        return gradient.float().norm(dim=1)
+
+    def plan(self, saliency, mask):
+        """The moves of the images and of their partners, int64 [2B, w*w], for a mask [B, b, b]."""
+        size, blocks = saliency.shape[-1], mask.shape[-1]
+        block = size // blocks
+        side = block if self.t_size == -1 else largest_divisor(block, self.t_size)
+        mask = F.interpolate(mask[:, None], size=size // side)[:, 0]
+        salient = block_saliency(saliency, size // side)
+        seen = torch.cat([mask > 0, mask < 1])
+        return transport_plan(torch.cat([salient, salient[self.partner]]), seen, self.t_eps)
+
+    def mix(self, k, h):
+        """At k = 0 the images, their blocks moved, put together by the mask; else h itself."""
+        if k != 0:
+            return h
+        images, partners = h, h[self.partner]
+        if self.moves is not None:
+            moves = self.moves.chunk(2)
+            images, partners = move_blocks(images, moves[0]), move_blocks(partners, moves[1])
+        return torch.lerp(partners, images, self.mask.to(h.dtype))
+
+    def loss(self, logits):
+        """Criterion on the mixed targets, plus the weighted clean loss of `draw`; see Regularizer.loss."""
+        loss = super().loss(logits)
+        if not self.clean_lam:
+            return loss
+        value, gradients, parameters = self.clean
+        return loss + KnownGradient.apply(value, gradients, *parameters)

@@ -1,0 +1,291 @@
+"""A table of the paper, or the demo: launch the runs that are missing, collect all, render ours beside the paper's.
+
+python scripts/tables.py demo
+python scripts/tables.py table2 --datasets cifar100 --models preactresnet18 --seeds 1
+
+The same command goes on with what was interrupted and leaves alone what is finished. Fields of the recipe can be
+overridden by flags; such runs and their table have folders and a title of their own, and never mix with the paper's.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import math
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import recipes  # noqa: E402
+import train  # noqa: E402
+from records import BadInput, RunFiles, write_whole  # noqa: E402
+from scripts import figures  # noqa: E402
+
+PAPER_NAMES = {  # of the networks in results/paper
+    "preactresnet18": "PreActResNet18",
+    "preactresnet34": "PreActResNet34",
+    "wrn28_10": "WRN-28-10",
+}
+POLL_SECONDS = 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """A table's runs as asked for on this command line, and where they go."""
+
+    name: str
+    table: recipes.Table
+    overrides: dict  # of the recipe, on top of the table's own
+    out: Path
+    data_dir: Path
+
+    @property
+    def tag(self):
+        """What tells runs with overrides from the paper's in file names: `-epochs2`, or nothing."""
+        return "".join(f"-{name}{value}" for name, value in self.overrides.items()).replace(" ", "")
+
+    @property
+    def runs(self):
+        """The folder of the runs."""
+        return self.out / f"runs{self.tag}"
+
+    def recipe(self, dataset, model, method, seed):
+        """The recipe of one run."""
+        options = self.table.overrides | self.overrides
+        taken = recipes.applicable(method, options)
+        images = str(self.data_dir.resolve()) if dataset == "folder" else None
+        return recipes.resolve(dataset, model, method, seed, images=images, **taken)
+
+    def recipes(self):
+        """The recipes of all runs, seed by seed, so that every cell has a first number early."""
+        return [self.recipe(*cell, seed) for seed in self.table.seeds for cell in self.table.cells()]
+
+
+def parser():
+    """The command line."""
+    found = train.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    found.add_argument("table", choices=recipes.TABLES)
+    found.add_argument("--datasets", nargs="+", help="of the table's, by default all")
+    found.add_argument("--models", nargs="+", help="of the table's, by default all")
+    found.add_argument("--methods", nargs="+", help="of the table's, by default all")
+    found.add_argument("--seeds", type=int, metavar="N", help="the first N of the table's seeds, by default all")
+    found.add_argument("--jobs", type=int, help="runs at a time (default: one a GPU, or one a core)")
+    found.add_argument("--no-run", action="store_true", help="render what is there, launch nothing")
+    train.add_run_flags(found)
+    found.set_defaults(out=None)
+    recipes.add_flags(found)
+    return found
+
+
+def grid_of(args):
+    """The Grid that a command line asks for. Raises BadInput where the table has no such part."""
+    table, chosen = recipes.TABLES[args.table], {}
+    for axis in ("datasets", "models", "methods"):
+        wanted, there = getattr(args, axis) or getattr(table, axis), getattr(table, axis)
+        if unknown := [name for name in wanted if name not in there]:
+            raise BadInput(f"{args.table} has no {unknown[0]} among its {axis}: {', '.join(there)}")
+        chosen[axis] = tuple(name for name in there if name in wanted)
+    if args.seeds is not None and args.seeds < 1:
+        raise BadInput(f"--seeds must be at least 1, not {args.seeds}")
+    if args.jobs is not None and args.jobs < 1:
+        raise BadInput(f"--jobs must be at least 1, not {args.jobs}")
+    seeds = table.seeds if args.seeds is None else tuple(range(args.seeds))
+    out = args.out or ROOT / "results" / ("demo" if args.table == "demo" else "")
+    overrides = recipes.overrides_of(args)
+    return Grid(args.table, dataclasses.replace(table, seeds=seeds, **chosen), overrides, out, args.data_dir)
+
+
+# ---- launching ----
+
+
+def train_one(recipe, options, threads):
+    """One run in a process of its own; a signal meant for the table reaches it through its parent alone."""
+    os.setsid()
+    train.torch.set_num_threads(threads)
+    sys.exit(train.explain(lambda: train.run(recipe, quiet=True, **options) and 0))
+
+
+def launch(grid, wanted, options, jobs):
+    """Train the recipes that are not finished, `jobs` at a time, under one progress bar over all their epochs.
+
+    Returns the recipes that failed. Ctrl-C and SIGTERM save and stop all runs and raise KeyboardInterrupt.
+    """
+    missing = [recipe for recipe in wanted if not RunFiles(grid.runs, recipe).finished()]
+    if not missing:
+        return []
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["__main__"])  # torch is imported once for all runs
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    waiting, running, failed = list(missing), {}, []
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tqdm(total=sum(recipe.epochs for recipe in wanted), unit="epoch", dynamic_ncols=True) as bar:
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    recipe = waiting.pop(0)
+                    running[recipe] = context.Process(target=train_one, args=(recipe, options, threads))
+                    running[recipe].start()
+                time.sleep(POLL_SECONDS)
+                for recipe in [recipe for recipe, process in running.items() if not process.is_alive()]:
+                    if running.pop(recipe).exitcode:
+                        failed.append(recipe)
+                show(bar, grid, wanted, running)
+        except KeyboardInterrupt:
+            for process in running.values():
+                process.terminate()
+            for process in running.values():
+                process.join()
+            raise
+    return failed
+
+
+def show(bar, grid, wanted, running):
+    """Bring the progress bar up to date from the runs' logs."""
+    bar.n = sum(epochs_done(RunFiles(grid.runs, recipe)) for recipe in wanted)
+    bar.set_postfix_str(", ".join(f"{recipe.method} {recipe.seed}" for recipe in running), refresh=False)
+    bar.refresh()
+
+
+def epochs_done(files):
+    """Epochs in a run's log."""
+    with contextlib.suppress(FileNotFoundError), files.log.open("rb") as log:
+        return sum(1 for _ in log)
+    return 0
+
+
+# ---- collecting and rendering ----
+
+
+def collect(grid, wanted):
+    """A row a finished run: dataset, model, method, seed and the table's metrics."""
+    rows = []
+    for recipe in wanted:
+        files = RunFiles(grid.runs, recipe)
+        if result := files.finished():
+            metrics = {name: result[name] for name, _ in grid.table.metrics}
+            rows.append({name: result[name] for name in ("dataset", "model", "method", "seed")} | metrics)
+    return pd.DataFrame(rows, columns=["dataset", "model", "method", "seed", *dict(grid.table.metrics)])
+
+
+def paper_numbers(name):
+    """(dataset, model, method, metric) -> (mean, std) as the paper prints them, or nothing for the demo."""
+    path = ROOT / "results" / "paper" / f"{name}.csv"
+    if not path.exists():
+        return {}
+    rows = pd.read_csv(path).itertuples()
+    return {(r.dataset, r.model, r.method, r.metric.removesuffix("_pct")): (r.mean, r.std) for r in rows}
+
+
+def compare(grid, runs):
+    """A row a cell and metric: n, mean and sample standard deviation of ours, the paper's, and their difference."""
+    paper, rows = paper_numbers(grid.name), []
+    for dataset, model, method in grid.table.cells():
+        cell = runs[(runs.dataset == dataset) & (runs.model == model) & (runs.method == method)]
+        for metric, _ in grid.table.metrics:
+            mean, std = cell[metric].mean(), cell[metric].std(ddof=1)
+            paper_mean, paper_std = paper.get((dataset, PAPER_NAMES.get(model), method, metric), (math.nan, math.nan))
+            rows.append(
+                {
+                    "dataset": dataset,
+                    "model": model,
+                    "method": method,
+                    "metric": metric,
+                    "n": len(cell),
+                    "mean": mean,
+                    "std": std,
+                    "paper_mean": paper_mean,
+                    "paper_std": paper_std,
+                    "difference": mean - paper_mean,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def cell_text(row):
+    """`12.34 ± 0.56 (3)` for ours, `missing` where no run is finished."""
+    if row.n == 0:
+        return "missing"
+    return plus_minus(row["mean"], row["std"]) + f" ({row.n})"
+
+
+def plus_minus(mean, std):
+    """Mean and standard deviation with enough digits to tell them apart; one run has no deviation."""
+    digits = 0 if abs(mean) >= 1000 else 2 if abs(mean) >= 1 else 3
+    return f"{mean:.{digits}f}" + ("" if math.isnan(std) else f" ± {std:.{digits}f}")
+
+
+def markdown(grid, rows):
+    """The table: one part a network, a row a method, a column a data set and metric; the paper's beside ours."""
+    paper, lines = rows.paper_mean.notna().any(), [f"### {title(grid)}", ""]
+    rows = rows.set_index(["dataset", "model", "method", "metric"])
+    lines += [f"Ours: mean ± sample standard deviation (number of runs).{paper * ' Difference: ours minus the paper.'}"]
+    for model in grid.table.models:
+        columns = [(dataset, *metric) for dataset in grid.table.datasets for metric in grid.table.metrics]
+        heads = [f"{dataset} {head}" if len(grid.table.datasets) > 1 else head for dataset, _, head in columns]
+        heads = [h for head in heads for h in ([head, "paper", "difference"] if paper else [head])]
+        lines += ["", f"| {model} | " + " | ".join(heads) + " |", "| --- |" + " ---: |" * len(heads)]
+        for method in grid.table.methods:
+            texts = []
+            for dataset, metric, _ in columns:
+                row = rows.loc[(dataset, model, method, metric)]
+                texts.append(cell_text(row))
+                if paper:
+                    texts.append(plus_minus(row.paper_mean, row.paper_std))
+                    texts.append(f"{row.difference:+.2f}" if row.n else "")
+            lines.append(f"| {recipes.LABELS[method]} | " + " | ".join(texts) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def title(grid):
+    """The table's title, which says what differs from the paper's recipe."""
+    changes = ", ".join(f"{name} {value}" for name, value in grid.overrides.items())
+    return grid.table.title + (f" (not the paper's recipe: {changes})" if changes else "")
+
+
+def write(grid, wanted):
+    """Collect, compare, write Markdown and CSV, print the Markdown; the demo's pictures too."""
+    runs = collect(grid, wanted)
+    rows = compare(grid, runs)
+    text = markdown(grid, rows)
+    for folder, suffix, content in (("tables", "md", text), ("tables", "csv", rows.to_csv(index=False))):
+        path = grid.out / folder / f"{grid.name}{grid.tag}.{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, lambda file, content=content: file.write(content.encode()))
+    print(text)
+    print(f"written to {grid.out / 'tables'}")
+    if grid.name == "demo" and len(runs):
+        logs = {recipe: RunFiles(grid.runs, recipe).log for recipe in wanted}
+        figures.error_curves(logs, grid.out / "figures" / f"demo_curves{grid.tag}.png")
+        figures.mixed_batch(*train.objects(wanted[0], grid.data_dir), grid.out / "figures" / "demo_batch.png")
+        print(f"pictures in {grid.out / 'figures'}")
+
+
+def make(args):
+    """Launch, collect and render what a command line asks for; 1 where a run failed, 130 when interrupted."""
+    grid = grid_of(args)
+    wanted, failed = grid.recipes(), []
+    if not args.no_run:
+        options = {name: getattr(args, name) for name in train.RUN_FLAGS} | {"out": grid.runs}
+        jobs = args.jobs or train.torch.cuda.device_count() or os.cpu_count() or 1
+        try:
+            failed = launch(grid, wanted, options, jobs)
+        except KeyboardInterrupt:
+            train.one_line("stopped and saved; the same command goes on from here")
+            return 130
+    write(grid, wanted)
+    for recipe in failed:
+        train.one_line(f"failed: {recipe.method} with {recipe.model} on {recipe.dataset}, seed {recipe.seed}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    args = parser().parse_args()
+    sys.exit(train.explain(lambda: make(args)))

@@ -1,0 +1,281 @@
+"""PatchUp: equations 2 to 8 against loops, the altered fraction, the draws, the loss."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from regularizers import build
+from regularizers.base import CRITERIA, bce_on_softmax, cross_entropy, one_hot
+from regularizers.patchup import HardPatchUp, SoftPatchUp, adjusted_gamma, block_mask, mix_hard, mix_soft
+
+CLASSES = 5
+
+
+def batch(size=6, channels=3, height=12, width=12, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    h = torch.randn(size, channels, height, width, generator=generator)
+    y = torch.randint(CLASSES, (size,), generator=generator)
+    return h, y
+
+
+def mixed(regularizer, k, h, y):
+    """Draw until stage k is chosen, and mix h there."""
+    for step in range(1000):
+        regularizer.seed(0, 0, 0, step)
+        regularizer.draw(h, y, None)
+        if regularizer.k == k:
+            return regularizer.mix(k, h)
+    raise AssertionError(f"stage {k} was never drawn")
+
+
+def dilate_by_loops(seeds, block_size):
+    """False wherever a seed's block reaches: rows i - (b // 2) ... i - (b // 2) + b - 1 around every seed."""
+    mask = torch.ones_like(seeds)
+    channels, height, width = seeds.shape
+    for c in range(channels):
+        for i in range(height):
+            for j in range(width):
+                if seeds[c, i, j]:
+                    for u in range(i - block_size // 2, i - block_size // 2 + block_size):
+                        for v in range(j - block_size // 2, j - block_size // 2 + block_size):
+                            if 0 <= u < height and 0 <= v < width:
+                                mask[c, u, v] = False
+    return mask
+
+
+@pytest.mark.parametrize("block_size", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("height, width", [(12, 12), (9, 14), (7, 7)])
+def test_block_mask_equals_loops(block_size, height, width):
+    seeds = torch.rand(4, height, width, generator=torch.Generator().manual_seed(1)) < 0.03
+    seeds[0, 0, 0] = seeds[1, -1, -1] = True  # corners are truncated
+    assert torch.equal(block_mask(seeds, block_size), dilate_by_loops(seeds, block_size))
+
+
+def test_adjusted_gamma_is_equation_2():
+    assert adjusted_gamma(0.5, 7, 32, 32) == pytest.approx(0.5 * 32**2 / (7**2 * 26**2))
+    assert adjusted_gamma(0.5, 3, 8, 16) == pytest.approx(0.5 * 128 / (9 * 6 * 14))
+
+
+def test_operations_equal_loops():
+    h, _ = batch()
+    partner = torch.tensor([3, 0, 2, 5, 1, 4])
+    mask = torch.rand(1, 3, 12, 12, generator=torch.Generator().manual_seed(2)) < 0.6
+    hard, soft = mix_hard(h, mask, partner), mix_soft(h, mask, 0.3, partner)
+    for index in np.ndindex(*h.shape):
+        own, other = h[index].item(), h[(partner[index[0]], *index[1:])].item()
+        kept = mask[(0, *index[1:])]
+        assert hard[index].item() == (own if kept else other)
+        assert soft[index].item() == pytest.approx(own if kept else 0.3 * own + 0.7 * other, abs=1e-6)
+
+
+@pytest.mark.parametrize("method", ["patchup_soft", "patchup_hard"])
+@pytest.mark.parametrize("mask_per", ["batch", "sample"])
+def test_mix_and_targets_follow_the_mask(method, mask_per):
+    h, y = batch()
+    regularizer = build(method, CLASSES, prob=1.0, layers=(2,), block_size=3, mask_per=mask_per)
+    out = mixed(regularizer, 2, h, y)
+    lam = regularizer.lam
+    swapped = lam * h + (1 - lam) * h[regularizer.partner]
+    kept = (out == h).float()
+    assert torch.allclose(out, torch.where(out == h, h, swapped), atol=1e-6)
+    altered = (h != swapped).float()  # fixed points of the permutation look unchanged everywhere
+    for i in range(len(h)):
+        if altered[i].all():
+            p_u = kept[i].mean()
+            Y = lam * F.one_hot(y[i], CLASSES) + (1 - lam) * F.one_hot(y[regularizer.partner[i]], CLASSES)
+            W = p_u * F.one_hot(y[i], CLASSES) + (1 - p_u) * Y
+            assert torch.allclose(regularizer.target[i], W, atol=1e-6)
+    assert torch.allclose(regularizer.target.sum(dim=1), torch.ones(len(h)))
+    masks = {tuple(kept[i].flatten().tolist()) for i in range(len(h)) if altered[i].all()}
+    assert len(masks) == (1 if mask_per == "batch" else int(altered.flatten(1).all(dim=1).sum()))
+    assert not torch.equal(kept[:, 0], kept[:, 1]), "every channel has its own seeds"
+
+
+def test_soft_at_the_input_swaps_one_box():
+    h, y = batch(height=16, width=10)
+    regularizer = SoftPatchUp(CLASSES, layers=(0,))
+    regularizer.seed(8)  # a key whose box is neither empty nor the whole image
+    regularizer.draw(h, y, None)
+    out = regularizer.mix(0, h)
+    changed = (out != h).any(dim=0)
+    assert 0 < changed.float().mean() < 1
+    rows, columns = changed.any(dim=0).any(dim=1).nonzero(), changed.any(dim=0).any(dim=0).nonzero()
+    box = torch.zeros(16, 10, dtype=torch.bool)
+    box[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
+    assert torch.equal(changed, box.expand_as(changed))
+    assert torch.equal(out[:, :, box], h[regularizer.partner][:, :, box])
+    kept = 1 - box.float().mean()
+    wanted = kept * one_hot(y, CLASSES) + (1 - kept) * one_hot(y[regularizer.partner], CLASSES)
+    assert torch.allclose(regularizer.target, wanted, atol=1e-6)
+
+
+def test_patchup_mask_at_the_input_has_more_than_a_box():
+    h, y = batch(height=32, width=32)
+    regularizer = HardPatchUp(CLASSES, layers=(0,), prob=1.0, input_mask="patchup", block_size=(3, 5))
+    out = mixed(regularizer, 0, h, y)
+    changed = (out != h)[regularizer.partner != torch.arange(len(h))]
+    assert torch.equal(out[out != h], h[regularizer.partner][out != h])
+    assert not torch.equal(changed[:, 0], changed[:, 1])
+
+
+@pytest.mark.parametrize(
+    "size, block_size, gamma, altered",
+    [(32, 7, 0.25, 0.289), (32, 7, 0.5, 0.491), (32, 7, 0.75, 0.636), (16, 5, 0.5, 0.532), (16, 5, 0.75, 0.680)]
+    + [(16, 7, 0.5, 0.632), (56, 7, 0.6, 0.507)],
+)
+def test_altered_fraction(size, block_size, gamma, altered):
+    """The exact fractions of the official module, blocks overlapping and truncated at the borders."""
+    h, y = torch.randn(2, 400, size, size), torch.tensor([0, 1])
+    regularizer = HardPatchUp(CLASSES, prob=1.0, gamma=gamma, layers=(1,), block_size=block_size)
+    mixed(regularizer, 1, h, y)
+    assert 1 - regularizer.p_u.item() == pytest.approx(altered, abs=0.02)
+
+
+def test_block_size_by_layer():
+    regularizer = HardPatchUp(CLASSES, layers=(0, 1, 2, 3, 4), block_size=(7, 5, 3))
+    assert [regularizer.block_size_at(k) for k in range(5)] == [7, 7, 5, 3, 3]
+    assert [HardPatchUp(CLASSES, block_size=6).block_size_at(k) for k in range(3)] == [6, 6, 6]
+
+
+@pytest.mark.parametrize("method", ["patchup_soft", "patchup_hard"])
+@pytest.mark.parametrize("criterion", list(CRITERIA))
+@pytest.mark.parametrize("mask_per", ["batch", "sample"])
+def test_both_terms_are_equal_and_sum_to_twice_the_second(method, criterion, mask_per):
+    """The criteria are linear in the target and W = Mix_pu(y, Y): L = 2 l(f, W)."""
+    h, y = batch()
+    logits = torch.randn(len(y), CLASSES, requires_grad=True)
+    found = {}
+    for terms in ("both", "first", "second"):
+        options = {"prob": 1.0, "layers": (1,), "block_size": 3, "mask_per": mask_per, "loss_terms": terms}
+        regularizer = build(method, CLASSES, criterion, **options)
+        mixed(regularizer, 1, h, y)
+        loss = regularizer.loss(logits)
+        found[terms] = (loss, torch.autograd.grad(loss, logits)[0])
+    plain = CRITERIA[criterion](logits, regularizer.target).mean()
+    assert found["second"][0].item() == pytest.approx(plain.item(), rel=1e-6)
+    assert found["first"][0].item() == pytest.approx(plain.item(), rel=1e-5)
+    assert found["both"][0].item() == pytest.approx(2 * plain.item(), rel=1e-5)
+    assert torch.allclose(found["first"][1], found["second"][1], atol=1e-7)
+
+
+def test_unmixed_batches_have_the_plain_loss():
+    h, y = batch()
+    regularizer = HardPatchUp(CLASSES, prob=0.0)
+    regularizer.draw(h, y, None)
+    logits = torch.randn(len(y), CLASSES)
+    assert all(regularizer.mix(k, h) is h for k in range(5))
+    assert torch.equal(regularizer.loss(logits), bce_on_softmax(logits, one_hot(y, CLASSES)).mean())
+
+
+def test_draws_have_their_distributions():
+    h, y = batch(size=4)
+    hard, soft = HardPatchUp(CLASSES, prob=0.7, layers=(0, 1, 3)), SoftPatchUp(CLASSES, alpha=2.0, layers=(1, 2))
+    ks, lams = [], []
+    for step in range(3000):
+        for regularizer in (hard, soft):
+            regularizer.seed(3, 0, 0, step)
+            regularizer.draw(h, y, None)
+        ks.append(hard.k)
+        lams.append(soft.lam)
+    assert np.mean([k is not None for k in ks]) == pytest.approx(0.7, abs=0.03)
+    for k in (0, 1, 3):
+        assert ks.count(k) / 3000 == pytest.approx(0.7 / 3, abs=0.03)
+    assert np.mean(lams) == pytest.approx(0.5, abs=0.02)
+    assert np.var(lams) == pytest.approx(1 / 20, abs=0.005)  # of Beta(2, 2)
+
+
+@pytest.mark.parametrize("method", ["patchup_soft", "patchup_hard"])
+def test_a_key_decides_everything_whatever_the_global_generators_hold(method):
+    h, y = batch()
+    out = []
+    for noise in (1, 2):
+        torch.manual_seed(noise)
+        np.random.seed(noise)
+        regularizer = build(method, CLASSES, prob=1.0, layers=(1,), block_size=3)
+        regularizer.seed(5, 0, 7, 11)
+        regularizer.draw(h, y, None)
+        out.append((regularizer.mix(1, h), regularizer.target))
+    assert torch.equal(out[0][0], out[1][0]) and torch.equal(out[0][1], out[1][1])
+    regularizer.seed(5, 0, 7, 12)
+    regularizer.draw(h, y, None)
+    assert not torch.equal(regularizer.mix(1, h), out[0][0])
+
+
+@pytest.mark.parametrize("method", ["patchup_soft", "patchup_hard"])
+def test_gradient_flows_to_both_partners(method):
+    h, y = batch(size=2)
+    h = h.double().requires_grad_()
+    regularizer = build(method, CLASSES, prob=1.0, layers=(1,), block_size=3)
+    regularizer.seed(0)
+    while True:
+        regularizer.draw(h, y, None)
+        if regularizer.partner.tolist() == [1, 0]:
+            break
+    weight = torch.randn(h.shape, dtype=torch.float64)
+    out = regularizer.mix(1, h)
+    (out * weight).sum().backward()
+    kept = (out == h).double()
+    own = kept + regularizer.lam * (1 - kept)
+    assert torch.allclose(h.grad, own * weight + ((1 - own) * weight).flip(0))
+
+
+@pytest.mark.parametrize("size", [1, 7])
+def test_odd_batches(size):
+    h, y = batch(size=size)
+    out = mixed(SoftPatchUp(CLASSES, layers=(1,), block_size=4), 1, h, y)
+    assert out.shape == h.shape and torch.isfinite(out).all()
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"gamma": 1.5}, r"gamma must lie in \[0, 1\], not 1.5"),
+        ({"prob": -0.1}, r"prob must lie in \[0, 1\], not -0.1"),
+        ({"alpha": 0}, "alpha must be above 0, not 0"),
+        ({"block_size": 0}, "block_size must be above 0, not 0"),
+        ({"block_size": (7, 0)}, "block_size must be above 0, not 0"),
+        ({"layers": ()}, "layers must be distinct stage indices"),
+        ({"layers": (1, 1)}, "layers must be distinct stage indices"),
+        ({"layers": (-1,)}, "layers must be distinct stage indices"),
+        ({"mask_per": "pixel"}, "mask_per must be one of batch, sample, not 'pixel'"),
+        ({"input_mask": "disc"}, "input_mask must be one of box, patchup, not 'disc'"),
+        ({"loss_terms": "third"}, "loss_terms must be one of both, first, second, not 'third'"),
+        ({"criterion": "mse"}, "criterion must be one of bce, ce, not 'mse'"),
+    ],
+)
+def test_impossible_values(options, message):
+    with pytest.raises(ValueError, match=message):
+        SoftPatchUp(CLASSES, **options)
+
+
+def test_what_does_not_fit_the_network():
+    shapes = [(3, 32, 32), (16, 32, 32), (32, 16, 6)]
+    HardPatchUp(CLASSES, layers=(0, 1, 2), block_size=6).check(shapes)
+    with pytest.raises(ValueError, match=r"block_size 7 does not fit a feature map of 16x6 \(layer 2\)"):
+        HardPatchUp(CLASSES, layers=(0, 1, 2)).check(shapes)
+    with pytest.raises(ValueError, match="layer 3 does not exist: this network has layers 0 to 2"):
+        HardPatchUp(CLASSES, layers=(1, 3)).check(shapes)
+    with pytest.raises(ValueError, match="block_size 33 does not fit a feature map of 32x32"):
+        HardPatchUp(CLASSES, layers=(0,), block_size=33, input_mask="patchup").check(shapes)
+    h, y = batch(height=4, width=4)
+    with pytest.raises(ValueError, match="block_size 7 does not fit a feature map of 4x4"):
+        mixed(HardPatchUp(CLASSES, prob=1.0, layers=(1,)), 1, h, y)
+
+
+def test_criteria_equal_torchs_own():
+    logits, target = torch.randn(50, CLASSES) * 3, torch.rand(50, CLASSES).softmax(dim=1)
+    assert torch.allclose(
+        bce_on_softmax(logits, target).mean(), F.binary_cross_entropy(logits.softmax(dim=1), target), atol=1e-6
+    )
+    assert torch.allclose(cross_entropy(logits, target).mean(), F.cross_entropy(logits, target))
+
+
+def test_bce_on_softmax_is_finite_where_the_softmax_saturates():
+    logits = torch.tensor([[200.0, 0.0, 0.0], [0.0, 200.0, -200.0]], requires_grad=True)
+    loss = bce_on_softmax(logits, torch.tensor([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]]))
+    loss.sum().backward()
+    assert torch.isfinite(loss).all() and torch.isfinite(logits.grad).all()
+    assert loss[0].item() == pytest.approx((100 + 24 * math.log(2)) / 3, rel=1e-4)

@@ -1,0 +1,182 @@
+"""Train one network with one method: recipe -> data, network, regularizer -> loop -> one result.
+
+python train.py --dataset cifar100 --model wrn28_10 --method patchup_hard --seed 0
+
+is the paper's run; every field of the recipe is a flag. The same command goes on with a run that was stopped, and
+leaves a finished one alone.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import warnings
+from pathlib import Path
+
+from scripts.check_install import problem
+
+if mend := problem():
+    print(mend, file=sys.stderr)
+    sys.exit(2)
+
+import torch
+
+import data
+import engine
+import models
+import recipes
+import regularizers
+from records import BadInput, RunFailed, RunFiles
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that reports a mistake in one line."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def parser():
+    """The command line of one run."""
+    found = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    add = found.add_argument
+    add("--dataset", required=True, help=", ".join(data.FACTS))
+    add("--model", required=True, help=", ".join(models.MODELS))
+    add("--method", required=True, help=", ".join(regularizers.METHODS))
+    add("--seed", type=int, default=0, help="decides split, initial weights, order and every draw (default 0)")
+    add_run_flags(found)
+    recipes.add_flags(found)
+    return found
+
+
+RUN_FLAGS = ("data_dir", "out", "device", "workers", "checkpoint_minutes", "deterministic")
+
+
+def add_run_flags(found):
+    """The flags that do not change a result."""
+    add, default = found.add_argument, os.environ.get("PATCHUP_DATA", "datasets")
+    add("--data-dir", type=Path, default=Path(default), help="holds the images (default $PATCHUP_DATA, else datasets)")
+    add("--out", type=Path, default=Path("results/runs"), help="gets the results (default results/runs)")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:<n> (default auto)")
+    add("--workers", type=int, default=4, help="processes that decode streamed images (default 4)")
+    add("--checkpoint-minutes", type=float, default=5, help="between checkpoints (default 5); 0 saves at every step")
+    add("--deterministic", action="store_true", help="bit-equal repetition on a GPU too, slower")
+
+
+def run(recipe, *, data_dir, out, device="auto", workers=4, checkpoint_minutes=5, deterministic=False, quiet=False):
+    """Train as the recipe says, or go on with it, and return the result, a dict; a finished run is only read.
+
+    Raises BadInput for what the user can mend, RunFailed when it cannot go on, engine.Stopped after a signal.
+    """
+    files = RunFiles(out, recipe)
+    if result := files.finished():
+        if not quiet:
+            print(f"{files.result} is there already: test error {result['test_error']:.2f} %")
+        return result
+    with files.lock():
+        device = engine.select_device(device)
+        set_up_backends(device, deterministic)
+        trainer = build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet)
+        result = summary(trainer, trainer.run())
+        files.finish(trainer.best["net"], trainer.weights(), result)
+    return result
+
+
+def set_up_backends(device, deterministic):
+    """TF32 and cuDNN's autotuner on a GPU, or their opposite for bit-equal repetition."""
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = not deterministic
+        torch.use_deterministic_algorithms(deterministic)
+
+
+def build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet):
+    """The engine.Trainer of a recipe. Raises BadInput where the images or the device are not what it needs."""
+    if recipe.amp == "fp16" and device.type != "cuda":
+        raise BadInput("--amp fp16 needs a CUDA device; on a CPU there is bf16")
+    datasets, net = objects(recipe, data_dir, workers)
+    if recipe.compile:
+        engine.compile_stages(net)
+    regularizer = recipes.regularizer(recipe, len(datasets.classes))
+    return engine.Trainer(recipe, datasets, net, regularizer, device, files, checkpoint_minutes, quiet)
+
+
+def objects(recipe, data_dir, workers=0):
+    """The recipe's images and its network with the weights it starts from. Raises BadInput where images lack."""
+    try:
+        datasets = recipes.datasets(recipe, data_dir, workers)
+    except data.DataError as error:
+        raise BadInput(str(error)) from error
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        return datasets, recipes.network(recipe, len(datasets.classes))
+
+
+def summary(trainer, tested):
+    """The result of a finished training: what was measured, on what, with which recipe."""
+    recipe, seconds = trainer.recipe, trainer.total_seconds()
+    images = recipe.epochs * len(trainer.datasets.train)
+    return {
+        "dataset": recipe.dataset,
+        "model": recipe.model,
+        "method": recipe.method,
+        "seed": recipe.seed,
+        **tested,
+        "val_error": trainer.best["val_error"],
+        "best_epoch": trainer.best["epoch"],
+        "seconds": round(seconds, 1),
+        "images_per_second": round(images / seconds, 1),
+        "peak_memory_mib": engine.peak_memory(trainer.device),
+        "parameters": sum(p.numel() for p in trainer.net.parameters()),
+        "images": trainer.image_counts(),
+        "classes": len(trainer.datasets.classes),
+        "recipe": recipes.used(recipe),
+        "environment": engine.environment(trainer.device),
+    }
+
+
+def one_line(error):
+    """What went wrong, on stderr."""
+    print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+
+
+def explain(function):
+    """The exit status of a script's work: what function returns, or one line on stderr and
+
+    2 for bad input, 1 for a run that failed, 128 + the signal for one that was stopped.
+    """
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    try:
+        return function()
+    except (BadInput, recipes.RecipeError) as error:
+        one_line(error)
+        return 2
+    except RunFailed as error:
+        one_line(error)
+        return 1
+    except engine.Stopped as stopped:
+        number = stopped.args[0]
+        one_line(f"stopped by {signal.Signals(number).name} and saved; the same command goes on from here")
+        return 128 + number
+
+
+def train_from(args):
+    """Resolve the recipe of a command line, train it, print recipe and result."""
+    images = str(args.data_dir.resolve()) if args.dataset == "folder" else None
+    options = recipes.overrides_of(args)
+    recipe = recipes.resolve(args.dataset, args.model, args.method, args.seed, images=images, **options)
+    print(f"{recipe.method}: {recipe.model} on {recipe.dataset}, seed {recipe.seed}\n{recipe}", flush=True)
+    result = run(recipe, **{name: getattr(args, name) for name in RUN_FLAGS})
+    print(
+        f"test error {result['test_error']:.2f} % (best epoch on validation, {result['best_epoch'] + 1}), "
+        f"{result['last_epoch_test_error']:.2f} % (last epoch), NLL {result['test_nll']:.3f}, "
+        f"{result['seconds']:.0f} s"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    args = parser().parse_args()
+    sys.exit(explain(lambda: train_from(args)))
