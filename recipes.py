@@ -56,7 +56,7 @@ class Recipe:
     train_per_class: int = option(int, "training images a class, at most; all by default, SVHN 7325 [C]")
     val_per_class: int = option(int, "images a class held out of the training set to select the epoch; 10 %% [C]")
     augment_val: bool = option(bool, "augment the validation images, as the official code does (Tables 6 and 7) [C]")
-    image_size: int = option(int, "side of the images in pixels; free for the data set `folder` alone")
+    image_size: int = option(int, "side of the images in pixels, for the data sets folder and imagenet")
     padding: int = option(int, "black border in pixels before the random crop: 2, Tiny-ImageNet 4 [C]")
     flip: bool = option(bool, "mirror training images at random; not for digits [C]")
 
@@ -237,10 +237,12 @@ def flags(names):
 def _dataset_settings(dataset, overrides):
     facts = data.FACTS[dataset]
     values = {name: getattr(facts, name) for name in ("image_size", "flip", "val_per_class", "train_per_class")}
-    if dataset == "folder":
+    if dataset in ("folder", "imagenet"):
         values["image_size"] = overrides.get("image_size", values["image_size"])
+        if values["image_size"] is None:
+            raise RecipeError("the data set folder needs --image-size, the side in pixels that images are scaled to")
     elif "image_size" in overrides:
-        raise RecipeError(f"the images of {dataset} have {facts.image_size} pixels; --image-size is for `folder`")
+        raise RecipeError(f"{dataset} has images of {facts.image_size} pixels; --image-size is for folder and imagenet")
     if dataset != "imagenet":  # its random crop is another one
         values["padding"] = values["image_size"] // 16 if facts.padding is None else facts.padding
     return values
@@ -319,6 +321,8 @@ def network(recipe, num_classes):
 def regularizer(recipe, num_classes):
     """The recipe's method."""
     options = {name: getattr(recipe, name) for name in regularizers.hyperparameters(recipe.method)}
+    if recipe.method == "puzzlemix":
+        options["std"] = data.FACTS[recipe.dataset].std
     return regularizers.build(recipe.method, num_classes, recipe.criterion, **options)
 
 

@@ -177,6 +177,11 @@ def train_from(args):
     return 0
 
 
+def main(arguments=None):
+    """Train as a command line says; the exit status (see explain)."""
+    args = parser().parse_args(arguments)
+    return explain(lambda: train_from(args))
+
+
 if __name__ == "__main__":
-    args = parser().parse_args()
-    sys.exit(explain(lambda: train_from(args)))
+    sys.exit(main())

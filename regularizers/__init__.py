@@ -40,8 +40,11 @@ def build(method, num_classes, criterion="bce", **options):
     return METHODS[method](num_classes, criterion, **options)
 
 
+GIVEN = ("self", "num_classes", "criterion", "std")  # by the data set and the loss
+
+
 def hyperparameters(method):
-    """The names of a method's own hyper-parameters and their defaults (inspect.Parameter.empty where there is none)."""
+    """The names of a method's own hyper-parameters and their defaults."""
     found = {}
     for cls in METHODS[method].__mro__[:-1]:
         parameters = inspect.signature(cls.__init__).parameters.values()
@@ -49,4 +52,4 @@ def hyperparameters(method):
         found = {p.name: p.default for p in named} | found
         if len(named) == len(parameters):  # no **options handed on to the class above
             break
-    return {name: default for name, default in found.items() if name not in ("self", "num_classes", "criterion")}
+    return {name: default for name, default in found.items() if name not in GIVEN}

@@ -10,6 +10,8 @@ One training step asks a regularizer for three things:
 Evaluation is `model(x)`: nothing of a method can leak into it.
 """
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -108,8 +110,8 @@ def check_probability(name, value):
 
 
 def check_positive(name, value):
-    """Raise ValueError unless value is above 0."""
-    if not value > 0:
+    """Raise ValueError unless value is above 0 and finite."""
+    if not 0 < value < math.inf:
         raise ValueError(f"{name} must be above 0, not {value}")
 
 

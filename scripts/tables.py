@@ -286,6 +286,11 @@ def make(args):
     return 1 if failed else 0
 
 
+def main(arguments=None):
+    """Make the table that a command line says; the exit status (see train.explain)."""
+    args = parser().parse_args(arguments)
+    return train.explain(lambda: make(args))
+
+
 if __name__ == "__main__":
-    args = parser().parse_args()
-    sys.exit(train.explain(lambda: make(args)))
+    sys.exit(main())

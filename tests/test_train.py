@@ -1,0 +1,350 @@
+"""Training as a whole: what it measures, that it goes on exactly, and that nothing is lost when something breaks."""
+
+import errno
+import json
+import math
+import os
+import pickle
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import engine
+import recipes
+import records
+import regularizers
+import train
+from records import BadInput, RunFailed, RunFiles
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def tensors_equal(one, other):
+    """Whether two state dicts hold the same bits."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def outcome(folder, stem="digits/preactresnet18/none/seed0"):
+    """All of a finished run that must not depend on interruptions: weights, metrics of every epoch, result."""
+    stem = folder / stem
+    lines = [json.loads(line) for line in Path(f"{stem}.jsonl").read_text().splitlines()]
+    result = json.loads(Path(f"{stem}.json").read_text())
+    for entry in (*lines, result):
+        for name in ("seconds", "images_per_second", "peak_memory_mib", "environment"):
+            entry.pop(name, None)
+    best, last = (records.load_checkpoint(f"{stem}.{which}.pt")["net"] for which in ("best", "last"))
+    return lines, result, best, last
+
+
+def assert_same_outcome(one, other):
+    assert one[:2] == other[:2]
+    assert tensors_equal(one[2], other[2]) and tensors_equal(one[3], other[3])
+
+
+# ---- what is measured ----
+
+
+def test_metrics_equal_loops():
+    logits = torch.randn(200, 4, generator=torch.Generator().manual_seed(0)) * 2
+    labels = torch.randint(4, (200,), generator=torch.Generator().manual_seed(1))
+    p = logits.double().softmax(dim=1).numpy()
+    wrong, nll, brier, bins = 0, 0.0, 0.0, {}
+    for row, label in zip(p, labels.tolist()):
+        wrong += row.argmax() != label
+        nll -= math.log(row[label])
+        brier += sum((row[c] - (c == label)) ** 2 for c in range(4))
+        index = min(math.ceil(row.max() * 15), 15)
+        bins.setdefault(index, []).append((row.max(), row.argmax() == label))
+    ece = sum(len(b) / 200 * abs(np.mean([c for c, _ in b]) - np.mean([r for _, r in b])) for b in bins.values())
+    found = engine.metrics(logits, labels)
+    assert found == pytest.approx({"error": wrong / 2, "nll": nll / 200, "ece": ece, "brier": brier / 200})
+
+
+def test_learning_rate_follows_the_schedule():
+    step = recipes.resolve("cifar10", "wrn28_10", "none")
+    rates = [engine.learning_rate(step, epoch + 0.5) for epoch in range(400)]
+    assert rates == pytest.approx([0.1] * 200 + [0.01] * 100 + [0.001] * 100)
+    cosine = recipes.resolve("cifar10", "wrn28_10", "none", schedule="cosine", epochs=10)
+    assert engine.learning_rate(cosine, 0) == pytest.approx(0.1)
+    assert engine.learning_rate(cosine, 2.5) == pytest.approx(0.05 * (1 + math.cos(math.pi / 4)))
+    assert engine.learning_rate(cosine, 10) == pytest.approx(0)
+
+
+def test_result_says_what_was_run_and_measured(train_tiny, tmp_path):
+    result = train_tiny("patchup_soft")
+    stored = json.loads((tmp_path / "runs/digits/preactresnet18/patchup_soft/seed0.json").read_text())
+    assert stored == result
+    for metric in ("error", "nll", "ece", "brier"):
+        assert f"test_{metric}" in stored and f"last_epoch_test_{metric}" in stored
+    assert stored["recipe"]["gamma"] == 0.75 and stored["recipe"]["layers"] == [0, 1, 2]
+    assert "keep_prob" not in stored["recipe"], "fields of other methods are not part of it"
+    assert stored["images"] == {"train": 40, "val": 200, "test": 797}
+    assert stored["parameters"] > 1000 and stored["peak_memory_mib"] > 50
+    assert stored["environment"]["torch"] == torch.__version__
+
+
+def test_best_epoch_is_chosen_on_validation_and_tested(train_tiny, tmp_path):
+    result = train_tiny(epochs=4)
+    lines, _, best, last = outcome(tmp_path / "runs")
+    errors = [line["val_error"] for line in lines]
+    assert result["best_epoch"] == errors.index(min(errors)) and result["val_error"] == min(errors)
+    recipe = recipes.Recipe(**{**result["recipe"], "milestones": tuple(result["recipe"]["milestones"])})
+    datasets, net = train.objects(recipe, tmp_path)
+    for weights, name in ((best, "test"), (last, "last_epoch_test")):
+        net.load_state_dict(weights)
+        found = engine.metrics(*engine.logits_of(net, datasets.test, torch.device("cpu")))
+        assert found["error"] == result[f"{name}_error"]
+        assert found["nll"] == pytest.approx(result[f"{name}_nll"], rel=1e-6)
+
+
+def test_training_learns(train_tiny):
+    assert train_tiny(epochs=25, width=8, train_per_class=20)["test_error"] < 40  # chance is 90
+
+
+def test_global_generators_do_not_matter(train_tiny, tmp_path):
+    for noise in (1, 2):
+        torch.manual_seed(noise)
+        np.random.seed(noise)
+        train_tiny("patchup_hard", out=tmp_path / str(noise))
+    where = "digits/preactresnet18/patchup_hard/seed0"
+    assert_same_outcome(outcome(tmp_path / "1", where), outcome(tmp_path / "2", where))
+
+
+def test_seeds_differ(train_tiny):
+    assert train_tiny(seed=0)["test_nll"] != train_tiny(seed=1)["test_nll"]
+
+
+# ---- going on ----
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL inside this process: nothing is saved on the way out."""
+
+
+def killed_at(monkeypatch, step):
+    """Let the training die just before its step-th step."""
+    real, count = engine.Trainer.train_step, iter(range(10**6))
+
+    def train_step(self, x, y):
+        if next(count) == step:
+            raise Killed
+        real(self, x, y)
+
+    monkeypatch.setattr(engine.Trainer, "train_step", train_step)
+
+
+@pytest.mark.parametrize("method", regularizers.METHODS)
+def test_every_method_goes_on_bit_for_bit(method, train_tiny, tmp_path, monkeypatch):
+    """Killed at steps in the middle, at the start and at the end of epochs of 3 steps, with a checkpoint every step."""
+    options = {"epochs": 2, "augment_val": True}
+    train_tiny(method, out=tmp_path / "whole", **options)
+    for step in (2, 2, 1):
+        with monkeypatch.context() as patch:
+            killed_at(patch, step)
+            with pytest.raises(Killed):
+                train_tiny(method, out=tmp_path / "parts", checkpoint_minutes=0, **options)
+    train_tiny(method, out=tmp_path / "parts", checkpoint_minutes=0, **options)
+    where = f"digits/preactresnet18/{method}/seed0"
+    assert_same_outcome(outcome(tmp_path / "whole", where), outcome(tmp_path / "parts", where))
+
+
+def command(out, *more):
+    """The command line of a small run."""
+    run = [sys.executable, str(ROOT / "train.py"), "--dataset", "digits", "--model", "preactresnet18", "--width", "8"]
+    run += ["--method", "patchup_soft", "--epochs", "6", "--out", str(out), "--checkpoint-minutes", "0", *more]
+    return run
+
+
+def interrupt(out, number, changes):
+    """Start the run, send it a signal after so many new checkpoints; (exit status, stderr)."""
+    checkpoint = out / "digits/preactresnet18/patchup_soft/seed0.checkpoint.pt"
+    process = subprocess.Popen(command(out), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    seen, last = 0, checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
+    deadline = time.monotonic() + 120
+    while seen < changes and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+        try:
+            stamp = checkpoint.stat().st_mtime_ns
+        except FileNotFoundError:  # it is just being replaced
+            continue
+        seen, last = seen + (stamp != last), stamp
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    return process.returncode, errors
+
+
+def test_a_real_process_killed_and_stopped_again_and_again(tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    subprocess.run(command(whole), check=True, capture_output=True)
+    assert interrupt(parts, signal.SIGKILL, 3)[0] == -signal.SIGKILL
+    assert interrupt(parts, signal.SIGKILL, 5)[0] == -signal.SIGKILL
+    for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138)):
+        found, errors = interrupt(parts, number, 2)
+        assert found == status, errors
+        name = signal.Signals(number).name
+        assert f"train.py: stopped by {name} and saved; the same command goes on from here" in errors
+        assert "Traceback" not in errors
+    subprocess.run(command(parts), check=True, capture_output=True)
+    where = "digits/preactresnet18/patchup_soft/seed0"
+    assert_same_outcome(outcome(whole, where), outcome(parts, where))
+    left = sorted(path.name for path in (parts / where).parent.iterdir())
+    assert left == ["seed0.best.pt", "seed0.json", "seed0.jsonl", "seed0.last.pt"]
+
+
+def test_a_finished_run_is_left_alone_and_another_recipe_refused(train_tiny, tmp_path):
+    result = train_tiny()
+    path = tmp_path / "runs/digits/preactresnet18/none/seed0.json"
+    stamp = path.stat().st_mtime_ns
+    assert train_tiny() == result and path.stat().st_mtime_ns == stamp
+    with pytest.raises(BadInput, match=r"has another recipe \(lr 0.1 there, 0.2 here\): give another --out"):
+        train_tiny(lr=0.2)
+
+
+@pytest.fixture
+def unfinished(train_tiny, tmp_path, monkeypatch):
+    """The RunFiles of a run that was killed after two steps."""
+    with monkeypatch.context() as patch:
+        killed_at(patch, 2)
+        with pytest.raises(Killed):
+            train_tiny(checkpoint_minutes=0)
+    files = RunFiles(tmp_path / "runs", recipes.resolve("digits", "preactresnet18", "none", **TINY))
+    assert files.checkpoint.exists() and files.checkpoint_before.exists()
+    return files
+
+
+TINY = {"width": 4, "epochs": 2, "train_per_class": 4, "batch_size": 16}
+
+
+def test_unfinished_with_another_recipe_is_refused(unfinished, train_tiny):
+    before = unfinished.checkpoint.read_bytes()
+    with pytest.raises(BadInput, match=r"another recipe \(momentum 0.9 there, 0.8 here\)"):
+        train_tiny(momentum=0.8)
+    assert unfinished.checkpoint.read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["truncated", "garbage", "empty", "bit flip"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(damage, unfinished, train_tiny, tmp_path):
+    whole = unfinished.checkpoint.read_bytes()
+    middle = len(whole) // 2
+    flipped = whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]
+    bad = {"truncated": whole[:middle], "garbage": b"not a checkpoint", "empty": b"", "bit flip": flipped}[damage]
+    unfinished.checkpoint.write_bytes(bad)
+    with pytest.warns(UserWarning, match="checkpoint.pt is damaged .* going on from the one before it"):
+        train_tiny()
+    train_tiny(out=tmp_path / "whole")
+    assert_same_outcome(outcome(tmp_path / "runs"), outcome(tmp_path / "whole"))
+
+
+class Evil:
+    """Unpickled carelessly, it makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_no_checkpoint_left_is_refused_and_code_in_it_is_not_run(unfinished, train_tiny, tmp_path):
+    unfinished.checkpoint_before.unlink()
+    unfinished.checkpoint.write_bytes(pickle.dumps(Evil(tmp_path / "evil")))
+    with pytest.raises(
+        BadInput, match="checkpoint.pt is damaged or no checkpoint .*remove it to start anew"
+    ):
+        train_tiny()
+    torch.save({"net": Evil(tmp_path / "evil")}, unfinished.checkpoint)
+    with pytest.raises(BadInput, match="checkpoint.pt is damaged or no checkpoint of train.py"):
+        train_tiny()
+    torch.save({"weights": torch.ones(3)}, unfinished.checkpoint)
+    with pytest.raises(BadInput, match="is no checkpoint of train.py: it holds no recipe and network"):
+        train_tiny()
+    assert not (tmp_path / "evil").exists()
+
+
+def test_a_second_process_on_the_same_run_is_refused(train_tiny, tmp_path):
+    files = RunFiles(tmp_path / "runs", recipes.resolve("digits", "preactresnet18", "none", **TINY))
+    with files.lock(), pytest.raises(BadInput, match=f"seed0 is being trained by process {os.getpid()}"):
+        train_tiny()
+    train_tiny()
+
+
+def test_a_full_disk_leaves_the_previous_checkpoint_whole(unfinished, train_tiny, tmp_path):
+    """The kernel refuses to write files beyond a size, as it does on a full disk."""
+    before, limits = unfinished.checkpoint.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises(RunFailed, match="cannot write .*checkpoint-new.pt.*; what was saved before is whole"):
+            train_tiny(checkpoint_minutes=0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert unfinished.checkpoint.read_bytes() == before
+    assert not list(unfinished.checkpoint.parent.glob("*.tmp"))
+    train_tiny()
+    train_tiny(out=tmp_path / "whole")
+    assert_same_outcome(outcome(tmp_path / "runs"), outcome(tmp_path / "whole"))
+
+
+def test_write_whole_passes_on_what_the_system_says(tmp_path):
+    def full(file):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "a.json").write_text("old")
+    with pytest.raises(RunFailed, match="No space left on device"):
+        records.write_whole(tmp_path / "a.json", full)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"] and (tmp_path / "a.json").read_text() == "old"
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(train_tiny, tmp_path):
+    message = r"the loss is not finite at step \d of epoch \d with learning rate 1e\+20: try a lower --lr"
+    with pytest.raises(RunFailed, match=message):
+        train_tiny(lr=1e20, checkpoint_minutes=0)
+    folder = tmp_path / "runs/digits/preactresnet18/none"
+    state = records.load_checkpoint(folder / "seed0.checkpoint.pt")
+    assert torch.isfinite(state["losses"]).all() and not (folder / "seed0.json").exists()
+
+
+def test_other_images_are_refused(unfinished, train_tiny, monkeypatch):
+    monkeypatch.setattr(engine.Trainer, "image_counts", lambda self: {"train": 1, "val": 2, "test": 3})
+    with pytest.raises(BadInput, match="was trained on .*'train': 40.* give the same --data-dir, or another --out"):
+        train_tiny()
+
+
+# ---- precision and memory formats ----
+
+
+def test_bf16_channels_last_and_compiled_runs_come_close(train_tiny, tmp_path):
+    options = {"epochs": 8, "width": 8, "train_per_class": 20}
+    plain = train_tiny(out=tmp_path / "plain", **options)["test_nll"]
+    for name, change in {"bf16": {"amp": "bf16"}, "last": {"channels_last": True}}.items():
+        assert train_tiny(out=tmp_path / name, **options, **change)["test_nll"] == pytest.approx(plain, abs=0.35)
+
+
+def test_compiled_stages_equal_eager_ones_and_keep_their_names():
+    recipe = recipes.resolve("digits", "preactresnet18", "none", width=4)
+    net = recipes.network(recipe, 10)
+    x, names = torch.randn(3, 3, 32, 32), list(net.state_dict())
+    plain = net(x)
+    engine.compile_stages(net)
+    assert list(net.state_dict()) == names
+    assert torch.allclose(net(x), plain, atol=1e-4)
+
+
+def test_fp16_needs_a_gpu(train_tiny):
+    if torch.cuda.is_available():
+        pytest.skip("here is a GPU")
+    with pytest.raises(BadInput, match="--amp fp16 needs a CUDA device; on a CPU there is bf16"):
+        train_tiny(amp="fp16")
+
+
+def test_an_unknown_device_is_refused():
+    with pytest.raises(BadInput, match=re.escape("there are auto, cpu, cuda, cuda:<n>")):
+        engine.select_device("gpu")
