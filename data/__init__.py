@@ -8,6 +8,7 @@ Images live below the data directory, never in the repository. FACTS holds each 
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -58,41 +59,68 @@ def load(
     workers: processes that decode (None: one a core, at most 8; 0: this one).
     Raises DataError, one line, for what is missing, damaged or impossible.
     """
-    facts = _known(name)
+    if name not in FACTS:
+        raise DataError(f"dataset must be one of {', '.join(FACTS)}, not {name!r}")
+    facts = FACTS[name]
     _check_numbers(seed=(seed, 0), val_per_class=(val_per_class, 1), train_per_class=(train_per_class, 1))
     _check_numbers(image_size=(image_size, 1), padding=(padding, 0), workers=(workers, 0))
     size = _image_size(name, facts, image_size)
-    root = Path(data_dir).expanduser()
+    padding = facts.padding if padding is None else padding
+    padding = size // 16 if padding is None else padding
     workers = min(8, os.cpu_count() or 1) if workers is None else workers
-    flip = facts.flip if flip is None else flip
-    common = {"seed": seed, "mean": facts.mean, "std": facts.std}
+    root = Path(data_dir).expanduser()
     try:
-        source = sources.find(name, root)
-        if _streamed(name, source, size):
-            classes = source.classes
-            labels = {part: files.labels for part, files in source.parts.items()}
-            common |= {"image_size": size, "flip": flip, "workers": workers}
-            pools, loader = source.parts, StreamLoader
-        else:
-            arrays = _decoded(name, root, source, size, workers)
-            classes = arrays.pop("classes").tolist()
-            labels = {part: arrays[f"{part}_labels"] for part in ("train", "val", "test") if f"{part}_labels" in arrays}
-            common |= {"padding": _padding(facts, padding, size), "flip": flip}
-            pools, loader = {part: Pool(arrays[f"{part}_images"], labels[part]) for part in labels}, MemoryLoader
+        pools, classes, loader = _pools(name, root, size, padding, workers)
     except OSError as error:
         raise DataError(f"{error.filename or root}: {error.strerror or error}") from error
+    loader = partial(loader, seed=seed, mean=facts.mean, std=facts.std, flip=facts.flip if flip is None else flip)
 
-    if "val" in pools:
-        train, _ = split(labels["train"], classes, seed, 0, train_per_class)
-        val, pools["val"], held = np.arange(len(labels["val"])), pools["val"], "val"
-    else:
-        (train, val), held = split(labels["train"], classes, seed, val_per_class, train_per_class), "train"
+    everything = {part: np.arange(len(pool.labels)) for part, pool in pools.items()}
+    held_out, taken = ("val", 0) if "val" in pools else ("train", val_per_class)
+    train, val = split(np.asarray(pools["train"].labels), classes, seed, taken, train_per_class)
     return Data(
-        train=loader(pools["train"], train, augment=TRAIN, **common),
-        val=loader(pools[held], val, augment=VAL if augment_val else None, **common),
-        test=loader(pools["test"], np.arange(len(labels["test"])), augment=None, **common),
+        train=loader(pools["train"], train, augment=TRAIN),
+        val=loader(pools[held_out], everything.get("val", val), augment=VAL if augment_val else None),
+        test=loader(pools["test"], everything["test"], augment=None),
         classes=classes,
         image_size=size,
         mean=facts.mean,
         std=facts.std,
     )
+
+
+def _pools(name, root, size, padding, workers):
+    """({part: pool}, classes, loader class) for parts train, test and, where a folder has its own, val."""
+    source = sources.find(name, root)
+    if name == "imagenet" or (name == "folder" and source.pixels(size) > MEMORY_LIMIT):
+        return source.parts, source.classes, partial(StreamLoader, image_size=size, workers=workers)
+    arrays = _decoded(name, root, source, size, workers)
+    parts = [part for part in ("train", "val", "test") if f"{part}_labels" in arrays]
+    pools = {part: Pool(arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in parts}
+    return pools, arrays["classes"].tolist(), partial(MemoryLoader, padding=padding)
+
+
+def _decoded(name, root, source, size, workers):
+    """The arrays of a source whose images live in memory, from the cache where it holds."""
+
+    def read():
+        return source.arrays(size, name != "folder", workers, name)
+
+    if name == "digits":
+        return read()
+    return cache.load(root / ".cache", f"{name}-{size}", cache.fingerprint(str(root), source.files()), read)
+
+
+def _image_size(name, facts, image_size):
+    if name == "folder" and image_size is None:
+        raise DataError("folder needs image_size: the side in pixels to which its images are scaled and cropped")
+    if name not in ("folder", "imagenet") and image_size not in (None, facts.image_size):
+        raise DataError(f"image_size of {name} is {facts.image_size} and cannot be {image_size}")
+    return image_size or facts.image_size
+
+
+def _check_numbers(**limits):
+    """Raise DataError for a number below its least value; None stands for a default."""
+    for name, (value, least) in limits.items():
+        if value is not None and value < least:
+            raise DataError(f"{name} must be at least {least}, not {value}")

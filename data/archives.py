@@ -51,7 +51,9 @@ def _read_cifar(name, kind, data_dir, sums):
             labels = np.array(data.targets, np.int64)
             out["classes"] = np.array(data.classes)
         except Exception as error:  # unpickling raises many kinds
-            raise DataError(f"{next(iter(sums)).parent} does not hold {name} ({type(error).__name__}: {error})") from error
+            raise DataError(
+                f"{next(iter(sums)).parent} does not hold {name} ({type(error).__name__}: {error})"
+            ) from error
         out |= _checked(name, part, images, labels, next(iter(sums)).parent)
     return out
 
@@ -117,7 +119,11 @@ def _fetch(name, url, path, md5):
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download-") as folder:
             download_url(url, folder, path.name, md5)
             Path(folder, path.name).replace(path)
-    except (OSError, RuntimeError, http.client.HTTPException) as error:  # no network, no right to write, or a checksum that differs
+    except (
+        OSError,
+        RuntimeError,
+        http.client.HTTPException,
+    ) as error:  # no network, no right to write, or a checksum that differs
         raise DataError(
             f"{path} is missing and could not be downloaded ({error}): get {path.name} from {PAGES[name]} and put it "
             f"into {path.parent}, or images into {path.parent if name == 'svhn' else path.parent / name}"

@@ -50,12 +50,10 @@ def read_image(path):
 def fit(image, shorter, side):
     """Scale a PIL image so that its shorter side has `shorter` pixels, then crop its central side x side pixels."""
     width, height = image.size
-    if width <= height:
-        size = shorter, int(shorter * height / width)
-    else:
-        size = int(shorter * width / height), shorter
-    image = image.resize(size, Image.Resampling.BILINEAR)
-    left, top = round((size[0] - side) / 2), round((size[1] - side) / 2)
+    scale = min(width, height)
+    width, height = shorter * width // scale, shorter * height // scale
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = round((width - side) / 2), round((height - side) / 2)
     return image.crop((left, top, left + side, top + side))
 
 

@@ -177,7 +177,7 @@ class StreamLoader(Loader):
         return torch.from_numpy(x), torch.from_numpy(colour), torch.from_numpy(self.files.labels[rows])
 
     def one(self, epoch, row):
-        """One image, PIL of image_size x image_size pixels, and the matrix [3, 4] that its colours in 0..1 still take."""
+        """One square PIL image of image_size pixels, and the matrix [3, 4] to apply to its colours in 0..1."""
         image = read_image(self.files.path(row))
         side = self.image_size
         if self.augment is None:

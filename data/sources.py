@@ -1,7 +1,7 @@
 """Where the images of every data set come from, and what is refused.
 
-A source names its files (`stamped`: the cache holds as long as these stay as they are) and gives either the image files
-of every part, to be decoded or streamed, or ready arrays (`read`).
+A source gives either the image files of every part, to be decoded or streamed, or ready arrays. The cache holds as long
+as its files stay as they are.
 """
 
 import os
@@ -19,17 +19,27 @@ TINY_URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 
 @dataclass
 class Source:
-    """parts: {"train", "test" and perhaps "val": Files}, or {} where read() gives the arrays {"classes", "train_images",
-    "train_labels", "test_images", "test_labels"}; classes: names in label order (archives: known once read)."""
+    """Where a data set's images are.
+
+    parts: {"train", "test" and perhaps "val": Files}, or {} where read() gives the arrays {"classes", "train_images",
+    "train_labels", "test_images", "test_labels"}; classes: names in label order (archives: known once read);
+    stamped: further files on which the images or labels depend.
+    """
 
     classes: list = field(default_factory=list)
     parts: dict = field(default_factory=dict)
     stamped: list = field(default_factory=list)
     read: Callable | None = None
 
-    def __post_init__(self):
+    def files(self):
+        """The paths of all files that the decoded images depend on."""
+        yield from self.stamped
         for files in self.parts.values():
-            self.stamped += [files.path(i) for i in range(len(files))]
+            yield from map(files.path, range(len(files)))
+
+    def pixels(self, side):
+        """Bytes that all images take, decoded as RGB of side x side pixels."""
+        return sum(map(len, self.parts.values())) * 3 * side * side
 
     def arrays(self, side, exact, workers, title):
         """All images decoded, side x side pixels, with their labels and the class names."""
@@ -43,7 +53,7 @@ class Source:
 
 
 def find(name, root):
-    """The Source of a data set below root, the --data-dir. Raises DataError where it is missing or not as it should be."""
+    """The Source of a data set below root, the data directory. Raises DataError where it is missing or wrong."""
     if name == "digits":
         return Source(read=_digits)
     if name == "tiny_imagenet":
@@ -65,7 +75,7 @@ def _visible(folder):
 def scan(folder, classes=None, inner=""):
     """The images in folder/<class>/<inner>, as (Files, class names).
 
-    classes: those to take, default all subfolders, sorted. Raises DataError for a missing folder, or one without images.
+    classes: those to take, default all subfolders, sorted. Raises DataError for a missing or empty folder.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is missing: its images go to {folder}/<class>/")
@@ -94,7 +104,9 @@ def _scan_parts(root, places):
         parts[part], found = scan(root / place)
         if classes is not None and found != classes:
             only = [f"{x} is only in {place if x in found else places['train']}/" for x in set(found) ^ set(classes)]
-            raise DataError(f"the class folders of {root}/{places['train']} and {place} differ: {', '.join(sorted(only))}")
+            raise DataError(
+                f"the class folders of {root}/{places['train']} and {place} differ: {', '.join(sorted(only))}"
+            )
         classes = found
     return Source(classes=classes, parts=parts)
 
@@ -118,7 +130,9 @@ def _folder(root):
     elif (root / "val").is_dir():
         places = {"train": "train", "test": "val"}
     else:
-        raise DataError(f"{root} holds neither test/ nor val/: images go to {root}/train/<class>/ and {root}/test/<class>/")
+        raise DataError(
+            f"{root} holds neither test/ nor val/: images go to {root}/train/<class>/ and {root}/test/<class>/"
+        )
     return _scan_parts(root, places)
 
 

@@ -34,7 +34,7 @@ def _leave_signals_to_the_parent(_):
 def parallel(task, keys, workers, pin_memory=False):
     """Yield task(key) for every key, in order, computed ahead in `workers` processes (0: in this one).
 
-    task returns tensors, or raises DataError, which is raised again here. Global generators are neither read nor written.
+    task returns tensors, or raises DataError, which is raised again here. Global generators are not touched.
     """
     loader = DataLoader(
         _Task(task),

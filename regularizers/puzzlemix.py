@@ -138,7 +138,7 @@ def wishes(salient, seen, eps):
 def transport_plan(salient, seen, eps):
     """Which block comes to every place, int64 [B, w*w], a number from 0 to w*w - 1; unseen places keep their own.
 
-    salient: block saliency [B, w, w]; seen: bool [B, w, w]; eps: price of a move over the whole grid's side.
+    salient: block saliency [B, w, w]; seen: bool [B, w, w]; eps: price of a move over the grid's side, above 0.
     """
     batch, width = salient.shape[:2]
     block, place, gain = wishes(salient, seen, eps)
@@ -171,7 +171,10 @@ def move_blocks(x, plan):
 
 
 class KnownGradient(torch.autograd.Function):
-    """A scalar value whose gradients with respect to some parameters were computed before."""
+    """A scalar value whose gradients with respect to some parameters were computed before.
+
+    So the clean loss needs one backward pass for saliency and parameters together, and holds no graph.
+    """
 
     @staticmethod
     def forward(ctx, value, gradients, *parameters):
@@ -197,7 +200,8 @@ class PuzzleMix(Regularizer):
         transport: whether blocks move to where they are seen.
         t_size: side in pixels of the blocks that move, at least 1; -1 for the mask's own blocks. A size that does not
             divide the mask's blocks is lowered to the next one that does (as neigh_size is).
-        t_eps: price of a move over the grid's side, in units of the image's whole saliency, at least 0.
+        t_eps: price of a move over the grid's side, in units of the image's whole saliency, above 0; memory grows as
+            1 / t_eps.
         clean_lam: weight of the loss of the unmixed images, at least 0. At 0 the saliency is taken in evaluation mode;
             above, in training mode, and clean_lam * 2 CE / C joins the loss (clean_lam * CE with criterion `ce`:
             2 / C is what separates the gradients of the two criteria).
@@ -225,15 +229,16 @@ class PuzzleMix(Regularizer):
     ):
         super().__init__(num_classes, criterion)
         check_positive("alpha", alpha)
-        if n_labels not in range(2, 17):
+        check_positive("t_eps", t_eps)
+        if not isinstance(n_labels, int) or not 2 <= n_labels <= 16:
             raise ValueError(f"n_labels must be an integer from 2 to 16, not {n_labels}")
-        for name, value in {"eta": eta, "beta": beta, "t_eps": t_eps, "clean_lam": clean_lam}.items():
+        for name, value in {"eta": eta, "beta": beta, "clean_lam": clean_lam}.items():
             if not 0 <= value < math.inf:
                 raise ValueError(f"{name} must be at least 0 and finite, not {value}")
         check_probability("gamma", gamma)
-        if neigh_size != int(neigh_size) or neigh_size < 1:
+        if not isinstance(neigh_size, int) or neigh_size < 1:
             raise ValueError(f"neigh_size must be an integer from 1, not {neigh_size}")
-        if t_size != int(t_size) or (t_size < 1 and t_size != -1):
+        if not isinstance(t_size, int) or (t_size < 1 and t_size != -1):
             raise ValueError(f"t_size must be an integer from 1, or -1 for the mask's own blocks, not {t_size}")
         self.std = torch.as_tensor(std, dtype=torch.float32).view(-1, 1, 1)
         if not (self.std > 0).all():

@@ -1,9 +1,12 @@
 """What several test files use."""
 
+import os
+
 import pytest
 import torch
 
-torch.set_num_threads(2)
+os.environ["OMP_NUM_THREADS"] = "1"  # of processes that tests start
+torch.set_num_threads(1)  # for networks this small more are slower
 
 
 @pytest.fixture

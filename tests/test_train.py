@@ -86,7 +86,7 @@ def test_result_says_what_was_run_and_measured(train_tiny, tmp_path):
         assert f"test_{metric}" in stored and f"last_epoch_test_{metric}" in stored
     assert stored["recipe"]["gamma"] == 0.75 and stored["recipe"]["layers"] == [0, 1, 2]
     assert "keep_prob" not in stored["recipe"], "fields of other methods are not part of it"
-    assert stored["images"] == {"train": 40, "val": 200, "test": 797}
+    assert stored["images"] == {"train": 40, "val": 100, "test": 797}
     assert stored["parameters"] > 1000 and stored["peak_memory_mib"] > 50
     assert stored["environment"]["torch"] == torch.__version__
 
@@ -205,7 +205,7 @@ def test_a_finished_run_is_left_alone_and_another_recipe_refused(train_tiny, tmp
     path = tmp_path / "runs/digits/preactresnet18/none/seed0.json"
     stamp = path.stat().st_mtime_ns
     assert train_tiny() == result and path.stat().st_mtime_ns == stamp
-    with pytest.raises(BadInput, match=r"has another recipe \(lr 0.1 there, 0.2 here\): give another --out"):
+    with pytest.raises(BadInput, match=r"has another recipe \(lr 0.02 there, 0.2 here\): give another --out"):
         train_tiny(lr=0.2)
 
 

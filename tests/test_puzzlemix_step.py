@@ -1,0 +1,309 @@
+"""Puzzle Mix in a training step: saliency, running statistics, clean loss, targets, randomness, refusals."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from models.staged import StagedNet
+from regularizers import puzzlemix
+from regularizers.puzzlemix import PuzzleMix
+
+torch.set_num_threads(1)
+
+
+def ready_net(size=16, classes=5):
+    """A small network with BatchNorm, in training mode, always with the same weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        stem = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.Tanh())
+        body = nn.Sequential(nn.Conv2d(6, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.Tanh())
+        head = nn.Sequential(nn.Flatten(), nn.Linear(8 * (size // 2) ** 2, classes))
+        return StagedNet([stem, body, head])
+
+
+def batch(size=16, count=6, classes=5, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    x = torch.rand(count, 3, size, size, generator=g) * 4 - 2
+    return x, torch.randint(0, classes, (count,), generator=g)
+
+
+def test_saliency_equals_finite_differences():
+    net = ready_net().double().eval()
+    x, y = batch(count=3)
+    x = x.double()
+    saliency = PuzzleMix(5).saliency(x, y, net)
+    for i, row, col in [(0, 0, 0), (1, 7, 3), (2, 15, 15)]:
+        gradient = []
+        for c in range(3):
+            step = torch.zeros_like(x)
+            step[i, c, row, col] = 1e-5
+            high, low = (F.cross_entropy(net(x + s), y, reduction="sum").item() for s in (step, -step))
+            gradient.append((high - low) / 2e-5)
+        assert saliency[i, row, col].item() == pytest.approx(np.linalg.norm(gradient), rel=1e-4)
+
+
+def test_saliency_is_taken_in_evaluation_mode_or_with_clean_lam_in_training_mode():
+    x, y = batch()
+    for clean_lam, mode in ((0.0, False), (1.0, True)):
+        net, twin = ready_net(), ready_net().train(mode)
+        leaf = x.clone().requires_grad_()
+        F.cross_entropy(twin(leaf), y).backward()
+        expected = leaf.grad.norm(dim=1)
+        got = PuzzleMix(5, clean_lam=clean_lam).saliency(x, y, net)
+        torch.testing.assert_close(got / got.sum(), expected / expected.sum())
+
+
+@pytest.mark.parametrize("clean_lam", [0.0, 1.0])
+def test_statistics_move_once_and_nothing_else_is_left_behind(clean_lam):
+    net, twin = ready_net(), ready_net()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    x, y = batch()
+    kept = x.clone()
+    method = PuzzleMix(5, clean_lam=clean_lam)
+    method.seed(3)
+    with torch.no_grad():  # whatever the caller's mode
+        method.draw(x, y, net)
+    assert torch.equal(x, kept) and not x.requires_grad
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in net.parameters())
+    assert all(m.training for m in net.modules())
+    net(x, method.mix)
+    twin(method.mix(0, x))
+    for (name, got), expected in zip(net.named_buffers(), twin.buffers()):
+        assert torch.equal(got, expected), name
+    assert net.stages[0][1].num_batches_tracked == before["stages.0.1.num_batches_tracked"] + 1
+
+
+def test_gradients_of_earlier_steps_survive():
+    net = ready_net()
+    x, y = batch()
+    for p in net.parameters():
+        p.grad = torch.ones_like(p)
+    for clean_lam in (0.0, 1.0):
+        PuzzleMix(5, clean_lam=clean_lam).draw(x, y, net)
+        assert all((p.grad == 1).all() for p in net.parameters())
+
+
+class Watcher(nn.Module):
+    def __init__(self, fail=False):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+        self.fail = fail
+        self.seen = []
+
+    def forward(self, x):
+        self.seen.append((self.weight.requires_grad, self.training))
+        if self.fail:
+            raise RuntimeError("on purpose")
+        return x * self.weight
+
+
+@pytest.mark.parametrize("clean_lam", [0.0, 1.0])
+def test_parameters_need_gradients_only_with_clean_lam(clean_lam):
+    net = ready_net()
+    net.stages.insert(0, Watcher())
+    PuzzleMix(5, clean_lam=clean_lam).draw(*batch(), net)
+    assert net.stages[0].seen == [(clean_lam > 0, clean_lam > 0)]
+    assert net.stages[0].weight.requires_grad
+
+
+@pytest.mark.parametrize("clean_lam", [0.0, 1.0])
+def test_modes_are_restored_one_by_one_also_after_an_exception(clean_lam):
+    net = ready_net()
+    net.stages[1][1].eval()  # a module that the user froze
+    net.stages.append(Watcher(fail=True))
+    modes = [m.training for m in net.modules()]
+    names = [name for name, _ in net.named_parameters()]
+    with pytest.raises(RuntimeError, match="on purpose"):
+        PuzzleMix(5, clean_lam=clean_lam).draw(*batch(), net)
+    assert [m.training for m in net.modules()] == modes
+    assert [name for name, p in net.named_parameters() if p.requires_grad] == names
+
+
+@pytest.mark.parametrize(("criterion", "factor"), [("bce", 2 / 5), ("ce", 1.0)])
+def test_clean_loss_and_its_gradients_are_added(criterion, factor):
+    net, twin = ready_net(), ready_net()
+    x, y = batch()
+    method = PuzzleMix(5, criterion, clean_lam=0.7)
+    method.seed(1)
+    method.draw(x, y, net)
+    loss = method.loss(net(x, method.mix))
+    loss.backward()
+    mixed = method.criterion(twin(method.mix(0, x)), method.target).mean()
+    expected = 0.7 * factor * F.cross_entropy(twin(x), y) + mixed
+    expected.backward()
+    torch.testing.assert_close(loss, expected)
+    for p, q in zip(net.parameters(), twin.parameters()):
+        torch.testing.assert_close(p.grad, q.grad, atol=1e-6, rtol=1e-4)
+
+
+def test_frozen_parameters_stay_without_gradient():
+    net = ready_net()
+    net.stages[0].requires_grad_(False)
+    method = PuzzleMix(5, clean_lam=1.0)
+    x, y = batch()
+    method.draw(x, y, net)
+    method.loss(net(x, method.mix)).backward()
+    assert all(p.grad is None for p in net.stages[0].parameters())
+    assert all(p.grad is not None for p in net.stages[1:].parameters())
+
+
+def test_images_without_any_gradient_are_mixed_without_nan():
+    net = ready_net()
+    nn.init.zeros_(net.stages[2][1].weight)
+    method = PuzzleMix(5)
+    x, y = batch()
+    for step in range(8):
+        method.seed(step)
+        method.draw(x, y, net)
+        assert method.mix(0, x).isfinite().all() and method.target.isfinite().all()
+
+
+@pytest.mark.parametrize(("size", "count"), [(16, 6), (32, 5), (64, 3), (48, 2), (6, 3), (32, 1)])
+@pytest.mark.parametrize("options", [{}, {"transport": False}, {"t_size": -1}, {"n_labels": 2}, {"clean_lam": 1.0}])
+def test_target_is_the_mean_of_the_mask(size, count, options):
+    net, (x, y) = ready_net(size), batch(size, count)
+    method = PuzzleMix(5, **options)
+    for step in range(3):
+        method.seed(0, 0, 0, step)
+        method.draw(x, y, net)
+        mixed = method.mix(0, x)
+        assert mixed.shape == x.shape and method.mask.shape == (count, 1, size, size)
+        assert method.target.dtype == torch.float32
+        torch.testing.assert_close(method.target.sum(1), torch.ones(count))
+        for i in range(count):
+            ratio = method.mask[i].mean().item()
+            expected = torch.zeros(5)
+            expected[y[i]] += ratio
+            expected[y[method.partner[i]]] += 1 - ratio
+            torch.testing.assert_close(method.target[i], expected)
+
+
+def test_pixels_are_those_of_image_and_partner():
+    net, (x, y) = ready_net(32), batch(32, 6)
+    still, moving = PuzzleMix(5, transport=False), PuzzleMix(5, t_eps=0.05)
+    for step in range(8):
+        for method in (still, moving):
+            method.seed(step)
+            method.draw(x, y, net)
+        assert torch.equal(still.mask, moving.mask)
+        expected = still.mask * x + (1 - still.mask) * x[still.partner]
+        torch.testing.assert_close(still.mix(0, x), expected)
+        images, partners = moving.moves.chunk(2)
+        expected = moving.mask * puzzlemix.move_blocks(x, images)
+        expected += (1 - moving.mask) * puzzlemix.move_blocks(x[moving.partner], partners)
+        torch.testing.assert_close(moving.mix(0, x), expected)
+    h = torch.rand(6, 8, 4, 4)
+    assert moving.mix(1, h) is h
+
+
+@pytest.mark.parametrize(
+    ("size", "blocks", "t_size", "width"),
+    [(32, 2, 4, 8), (32, 8, 4, 8), (32, 16, 4, 16), (32, 2, -1, 2), (64, 4, 4, 16), (64, 16, 8, 16), (48, 8, 4, 16)],
+)
+def test_moving_blocks_have_t_size_pixels_but_never_more_than_the_masks(size, blocks, t_size, width):
+    method = PuzzleMix(5, t_size=t_size)
+    method.partner = torch.tensor([1, 0])
+    moves = method.plan(torch.rand(2, size, size), torch.ones(2, blocks, blocks))
+    assert moves.shape == (4, width**2)
+
+
+def test_block_counts_are_uniform_over_those_that_divide(monkeypatch):
+    found = []
+    best_mask = puzzlemix.best_mask
+    monkeypatch.setattr(puzzlemix, "best_mask", lambda costs: found.append(costs.shape[-1]) or best_mask(costs))
+    net, (x, y) = ready_net(), batch(count=2)
+    method = PuzzleMix(5)
+    for step in range(200):
+        method.seed(step)
+        method.draw(x, y, net)
+    counts = np.array([found.count(b) for b in (2, 4, 8, 16)])
+    assert counts.sum() == 200 and (abs(counts - 50) < 4 * np.sqrt(200 * 3 / 16)).all()
+    assert puzzlemix.block_counts(12, 12) == [2, 4] and puzzlemix.block_counts(6, 6) == [2]
+
+
+def test_lambda_follows_the_beta_distribution_through_the_masks():
+    net, (x, y) = ready_net(), batch(count=4)
+    method = PuzzleMix(5, eta=100.0, alpha=8.0)  # the prior alone: m = 1/2 unless lambda < 1/3 or > 2/3
+    means = []
+    for step in range(300):
+        method.seed(step)
+        method.draw(x, y, net)
+        means.append(method.mask.mean().item())
+    inside = np.mean(np.isclose(means, 0.5))
+    samples = np.random.default_rng(0).beta(8, 8, 100_000)
+    expected = np.mean((samples > 1 / 3) & (samples < 2 / 3))
+    assert abs(inside - expected) < 4 * np.sqrt(expected * (1 - expected) / 300) + 0.01
+
+
+def test_the_key_alone_decides():
+    net, (x, y) = ready_net(32), batch(32)
+    method = PuzzleMix(5)
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
+    method.seed(1, 2, 3, 4)
+    method.draw(x, y, net)
+    first = method.mix(0, x)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert (np.random.get_state()[1] == numpy_state[1]).all()  # noqa: NPY002
+    torch.rand(1)
+    again = PuzzleMix(5)
+    again.seed(1, 2, 3, 4)
+    again.draw(x, y, net)
+    assert torch.equal(first, again.mix(0, x)) and torch.equal(method.target, again.target)
+    other = []
+    for step in range(5, 9):
+        again.seed(1, 2, 3, step)
+        again.draw(x, y, net)
+        other.append(torch.equal(first, again.mix(0, x)))
+    assert not all(other)
+
+
+def test_memory_format_and_std_of_one_number():
+    net, (x, y) = ready_net(32), batch(32)
+    results = []
+    for std, pixels in (((0.5, 0.5, 0.5), x), (0.5, x.contiguous(memory_format=torch.channels_last))):
+        method = PuzzleMix(5, std=std)
+        method.seed(2)
+        method.draw(pixels, y, net)
+        results.append(method.mix(0, pixels))
+    torch.testing.assert_close(*results)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"alpha": 0}, "alpha must be above 0"),
+        ({"n_labels": 1}, "n_labels must be an integer from 2 to 16"),
+        ({"n_labels": 2.5}, "n_labels must be an integer from 2 to 16"),
+        ({"eta": -0.1}, "eta must be at least 0"),
+        ({"beta": -1}, "beta must be at least 0"),
+        ({"beta": float("nan")}, "beta must be at least 0"),
+        ({"gamma": 1.1}, r"gamma must lie in \[0, 1\]"),
+        ({"neigh_size": 0}, "neigh_size must be an integer from 1"),
+        ({"t_size": 0}, "t_size must be an integer from 1, or -1"),
+        ({"t_size": 2.5}, "t_size must be an integer from 1, or -1"),
+        ({"t_eps": 0}, "t_eps must be above 0"),
+        ({"n_labels": 3.0}, "n_labels must be an integer from 2 to 16"),
+        ({"neigh_size": 2.5}, "neigh_size must be an integer from 1"),
+        ({"clean_lam": -1}, "clean_lam must be at least 0"),
+        ({"std": (0.2, 0.0, 0.2)}, "std must be above 0"),
+        ({"criterion": "mse"}, "criterion must be one of"),
+    ],
+)
+def test_impossible_values_are_refused(options, message):
+    with pytest.raises(ValueError, match=message) as error:
+        PuzzleMix(5, **options)
+    assert "\n" not in str(error.value)
+
+
+def test_images_that_do_not_fit_are_refused():
+    method = PuzzleMix(5)
+    method.check([(3, 32, 32), (64, 16, 16)])
+    with pytest.raises(ValueError, match="square images, not 32 x 16"):
+        method.check([(3, 32, 16)])
+    with pytest.raises(ValueError, match="divisible by 2, not 33 x 33"):
+        method.check([(3, 33, 33)])
+    with pytest.raises(ValueError, match="square images"):
+        method.draw(torch.rand(2, 3, 8, 16), torch.zeros(2, dtype=torch.int64), ready_net())
