@@ -252,7 +252,7 @@ def _dataset_settings(dataset, overrides):
 def _network_settings(model, image_size, overrides):
     stride = {"stem_stride": 1 if image_size < 64 else 2}  # [C] for Tiny-ImageNet
     if model in RESNET:
-        stem = overrides.get("stem", "imagenet")
+        stem = overrides.get("stem", "cifar" if image_size < 64 else "imagenet")  # [own]: unknown for Tiny-ImageNet
         return {"stem": stem} | (stride if stem == "cifar" else {})
     return {"width": 64 if model in PREACT else 160} | stride
 

@@ -68,6 +68,9 @@ def load_checkpoint(path):
     Raises BadInput, naming the file, where it is not one or is damaged.
     """
     try:
+        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
+            if broken := archive.testzip():
+                raise zipfile.BadZipFile(f"the checksum of {broken} is wrong")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         reason = str(error).strip().partition("\n")[0][:100]
@@ -126,8 +129,10 @@ class RunFiles:
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
-            yield
-            path.unlink()
+            try:
+                yield
+            finally:
+                path.unlink()
 
     def save_checkpoint(self, state):
         """Save state, with the recipe, as the newest checkpoint; the newest so far becomes the one before."""

@@ -73,10 +73,14 @@ def run(recipe, *, data_dir, out, device="auto", workers=4, checkpoint_minutes=5
         if not quiet:
             print(f"{files.result} is there already: test error {result['test_error']:.2f} %")
         return result
+    if not checkpoint_minutes >= 0:
+        raise BadInput(f"--checkpoint-minutes must be at least 0, not {checkpoint_minutes}")
+    device = engine.select_device(device)
+    set_up_backends(device, deterministic)
+    trainer = build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet)
     with files.lock():
-        device = engine.select_device(device)
-        set_up_backends(device, deterministic)
-        trainer = build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet)
+        if result := files.finished():  # by another process, while this one read the images
+            return result
         result = summary(trainer, trainer.run())
         files.finish(trainer.best["net"], trainer.weights(), result)
     return result

@@ -84,7 +84,7 @@ def decode(files, side, exact, workers, title):
     out = np.empty((len(files), 3, side, side), np.uint8)
     starts = range(0, len(files), CHUNK)
     chunks = parallel(partial(_decode_chunk, files, side, exact), starts, workers if len(starts) > 1 else 0)
-    with tqdm(total=len(files), desc=f"decoding {title}", unit=" images") as bar:
+    with tqdm(total=len(files), desc=f"decoding {title}", unit=" images", leave=False) as bar:
         for start, chunk in zip(starts, chunks):
             out[start : start + len(chunk)] = chunk.numpy()
             bar.update(len(chunk))

@@ -103,10 +103,9 @@ def _scan_parts(root, places):
     for part, place in places.items():
         parts[part], found = scan(root / place)
         if classes is not None and found != classes:
-            only = [f"{x} is only in {place if x in found else places['train']}/" for x in set(found) ^ set(classes)]
-            raise DataError(
-                f"the class folders of {root}/{places['train']} and {place} differ: {', '.join(sorted(only))}"
-            )
+            odd = sorted(set(found) ^ set(classes))
+            only = ", ".join(f"{x} is only in {place if x in found else places['train']}/" for x in odd[:5])
+            raise DataError(f"{len(odd)} class folders of {root}/{places['train']} and {place} differ: {only}")
         classes = found
     return Source(classes=classes, parts=parts)
 
@@ -167,13 +166,13 @@ def _annotated(folder, annotations, classes):
     """The Files of Tiny-ImageNet's val/images, labelled by the lines `name wnid x0 y0 x1 y1` of annotations."""
     index = {wnid: label for label, wnid in enumerate(classes)}
     rows = []
-    for number, line in enumerate(_text(annotations).splitlines(), 1):
+    for number, line in enumerate(_text(annotations).rstrip().splitlines(), 1):
         name, wnid = (line.split() + ["", ""])[:2]
         if wnid not in index:
             raise DataError(f"{annotations}, line {number}: {name} has the label {wnid!r}, which is not in wnids.txt")
         rows.append((index[wnid], name))
-    if not folder.is_dir():
-        raise DataError(f"{folder} is missing")
+    if not rows or not folder.is_dir():
+        raise DataError(f"{folder} is missing, or {annotations.name} is empty")
     present = {entry.name for entry in _visible(folder)}
     listed = {name for _, name in rows}
     for name in sorted(present ^ listed):
@@ -197,7 +196,8 @@ def _text(path):
 def _digits():
     """scikit-learn's 1,797 scans of 8x8 pixels, every pixel shown as 4x4 of the same value in RGB.
 
-    Grey values 0..16 become 0..255. The first 1,000 are the training pool and the last 797, by other writers, the test.
+    Grey values 0..16 become 0..255. The first 1,000 are the training pool and the last 797 the test; the scans come
+    writer by writer, so most of the test's are in other hands.
     """
     try:
         from sklearn.datasets import load_digits

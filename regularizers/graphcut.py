@@ -23,7 +23,7 @@ from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
 LARGEST = 2**20  # the largest cost of every grid as an integer: sums over a place's terms stay far below 2^31
 FORBIDDEN = 2**30  # more than any cut of one place costs
-ROUNDS = 8  # of bounds; more fix few further labels
+ROUNDS = 8  # of tightening the bounds; more fix few further labels
 
 
 def integer_costs(unary, down, right):
@@ -51,13 +51,6 @@ def neighbour_sum(x, down, right):
     return total
 
 
-def energy(labels, unary, down, right):
-    """E(labels) of every grid, [B], for labels [B, h, w] and costs as in `minimum`."""
-    total = np.take_along_axis(unary, labels[:, None], axis=1).sum(axis=(1, 2, 3))
-    total = total + (down[:, :-1] * (labels[:, 1:] - labels[:, :-1]) ** 2).sum(axis=(1, 2))
-    return total + (right[:, :, :-1] * (labels[:, :, 1:] - labels[:, :, :-1]) ** 2).sum(axis=(1, 2))
-
-
 def bounds(unary, down, right):
     """Labels low <= high, each [B, h, w], between which every minimum of the energy lies."""
     n = unary.shape[1]
@@ -78,7 +71,7 @@ def minimum(unary, down, right):
     """The labels that minimise the energy exactly, int64 [B, h, w]; all grids are solved as one graph.
 
     Args (integers, see `integer_costs`):
-        unary: [B, n, h, w], cost of label n at every place.
+        unary: [B, n, h, w], cost of every label at every place.
         down: [B, h, w], c_pq >= 0 between a place and the one below it; the last row is not looked at.
         right: [B, h, w], the same for the place to the right; the last column is not looked at.
     """

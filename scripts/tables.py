@@ -100,6 +100,9 @@ def grid_of(args):
     seeds = table.seeds if args.seeds is None else tuple(range(args.seeds))
     out = args.out or ROOT / "results" / ("demo" if args.table == "demo" else "")
     overrides = recipes.overrides_of(args)
+    for name in overrides:
+        if not any(name in recipes.applicable(method, overrides) for method in chosen["methods"]):
+            raise BadInput(f"{recipes.flag(name)} means nothing to any of the methods {', '.join(chosen['methods'])}")
     return Grid(args.table, dataclasses.replace(table, seeds=seeds, **chosen), overrides, out, args.data_dir)
 
 
@@ -224,7 +227,8 @@ def plus_minus(mean, std):
 
 def markdown(grid, rows):
     """The table: one part a network, a row a method, a column a data set and metric; the paper's beside ours."""
-    paper, lines = rows.paper_mean.notna().any(), [f"### {title(grid)}", ""]
+    paper = bool(rows.paper_mean.notna().any())
+    lines = [f"### {title(grid)}", ""]
     rows = rows.set_index(["dataset", "model", "method", "metric"])
     lines += [f"Ours: mean ± sample standard deviation (number of runs).{paper * ' Difference: ours minus the paper.'}"]
     for model in grid.table.models:

@@ -18,6 +18,13 @@ def random_costs(rng, grids, labels, side, convex=True):
     return unary, rng.integers(0, 40, (grids, side, side)), rng.integers(0, 40, (grids, side, side))
 
 
+def energy(labels, unary, down, right):
+    """E(labels) of every grid, [B], for labels [B, h, w] and integer costs."""
+    total = np.take_along_axis(unary, labels[:, None], axis=1).sum(axis=(1, 2, 3))
+    total = total + (down[:, :-1] * (labels[:, 1:] - labels[:, :-1]) ** 2).sum(axis=(1, 2))
+    return total + (right[:, :, :-1] * (labels[:, :, 1:] - labels[:, :, :-1]) ** 2).sum(axis=(1, 2))
+
+
 def slow_energy(labels, unary, down, right):
     side = labels.shape[-1]
     total = 0
@@ -39,7 +46,7 @@ def test_energy_equals_loops():
     costs = random_costs(rng, 4, 3, 5)
     x = rng.integers(0, 3, (4, 5, 5))
     expected = [slow_energy(x[i], *(c[i] for c in costs)) for i in range(4)]
-    np.testing.assert_array_equal(graphcut.energy(x, *costs), expected)
+    np.testing.assert_array_equal(energy(x, *costs), expected)
 
 
 @pytest.mark.parametrize("convex", [True, False])
@@ -48,7 +55,7 @@ def test_cut_equals_brute_force(labels, side, convex):
     rng = np.random.default_rng(labels * 10 + side)
     costs = random_costs(rng, 25, labels, side, convex)
     low, high = graphcut.bounds(*costs)
-    found = graphcut.energy(graphcut.minimum(*costs), *costs)
+    found = energy(graphcut.minimum(*costs), *costs)
     labelings = all_labelings(labels, side)
     for i in range(25):
         energies = slow_energy(labelings, *(c[i] for c in costs))
@@ -60,9 +67,9 @@ def test_cut_equals_brute_force(labels, side, convex):
 @pytest.mark.parametrize("rounds", [0, 1, 50])
 def test_cut_does_not_depend_on_the_bounds(monkeypatch, rounds):
     costs = random_costs(np.random.default_rng(1), 6, 3, 8)
-    expected = graphcut.energy(graphcut.minimum(*costs), *costs)
+    expected = energy(graphcut.minimum(*costs), *costs)
     monkeypatch.setattr(graphcut, "ROUNDS", rounds)
-    np.testing.assert_array_equal(graphcut.energy(graphcut.minimum(*costs), *costs), expected)
+    np.testing.assert_array_equal(energy(graphcut.minimum(*costs), *costs), expected)
 
 
 def linear_programme(unary, down, right):
@@ -116,7 +123,7 @@ def image_like_costs(grids, side, labels=3):
 
 def test_cut_at_16_blocks_is_the_optimum_of_the_linear_programme():
     costs = image_like_costs(2, 16)
-    found = graphcut.energy(graphcut.minimum(*costs), *costs)
+    found = energy(graphcut.minimum(*costs), *costs)
     for i in range(2):
         bound = linear_programme(*(c[i] for c in costs))
         assert found[i] == pytest.approx(bound, rel=1e-9)
@@ -126,7 +133,7 @@ def test_cut_beats_coordinate_descent_and_needs_more_than_the_bounds():
     costs = image_like_costs(6, 8)
     low, high = graphcut.bounds(*costs)
     assert (low < high).any()
-    found = graphcut.energy(graphcut.minimum(*costs), *costs)
+    found = energy(graphcut.minimum(*costs), *costs)
     descents = np.array([icm(*(c[i] for c in costs)) for i in range(6)])
     assert (found <= descents).all() and (found < descents).any()
 
@@ -155,4 +162,4 @@ def test_smoothness_alone_and_nothing_at_all_can_be_solved():
     for pair in (np.zeros((2, 4, 4)), np.ones((2, 4, 4))):
         costs = graphcut.integer_costs(zero, pair, pair)
         x = graphcut.minimum(*costs)
-        assert (graphcut.energy(x, *costs) == 0).all()
+        assert (energy(x, *costs) == 0).all()

@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from test_graphcut import all_labelings, slow_energy
+from test_graphcut import all_labelings, energy, slow_energy
 
-from regularizers import graphcut, puzzlemix
+from regularizers import puzzlemix
 
 torch.set_num_threads(1)
 
@@ -63,7 +63,7 @@ def slow_mask_energy(mask, s1, s2, pixels1, pixels2, lam, n_labels, eta, beta, g
 
 
 def costs_of(mask, costs, labels):
-    return graphcut.energy(mask, costs[:, :labels], costs[:, -2], costs[:, -1])
+    return energy(mask, costs[:, :labels], costs[:, -2], costs[:, -1])
 
 
 @pytest.mark.parametrize(("labels", "neigh", "gamma"), [(2, 2, 0.5), (3, 4, 1.0), (4, 1, 0.0)])

@@ -151,6 +151,7 @@ def test_frozen_parameters_stay_without_gradient():
 
 
 def test_images_without_any_gradient_are_mixed_without_nan():
+    assert (puzzlemix.block_saliency(torch.zeros(2, 8, 8), 4) == 1 / 16).all()
     net = ready_net()
     nn.init.zeros_(net.stages[2][1].weight)
     method = PuzzleMix(5)
@@ -208,6 +209,29 @@ def test_moving_blocks_have_t_size_pixels_but_never_more_than_the_masks(size, bl
     method.partner = torch.tensor([1, 0])
     moves = method.plan(torch.rand(2, size, size), torch.ones(2, blocks, blocks))
     assert moves.shape == (4, width**2)
+
+
+def test_images_move_where_they_are_seen_and_partners_where_the_rest_is():
+    g = torch.Generator().manual_seed(0)
+    saliency = torch.rand(4, 32, 32, generator=g) ** 6
+    mask = torch.randint(0, 3, (4, 8, 8), generator=g) / 2
+    method = PuzzleMix(5, t_eps=0.2)
+    method.partner = torch.tensor([1, 2, 3, 0])
+    images, partners = method.plan(saliency, mask).chunk(2)
+    salient = puzzlemix.block_saliency(saliency, 8)
+    assert torch.equal(images, puzzlemix.transport_plan(salient, mask > 0, 0.2))
+    assert torch.equal(partners, puzzlemix.transport_plan(salient[method.partner], 1 - mask > 0, 0.2))
+    still = torch.arange(64)
+    assert (images != still).any() and (partners != still).any()
+
+
+def test_pixels_are_compared_in_units_of_black_to_white(monkeypatch):
+    seen = []
+    cut_costs = puzzlemix.cut_costs
+    monkeypatch.setattr(puzzlemix, "cut_costs", lambda *a, **k: seen.append(a[1]) or cut_costs(*a, **k))
+    x, y = batch()
+    PuzzleMix(5, std=(0.1, 0.2, 0.5)).draw(x, y, ready_net())
+    torch.testing.assert_close(seen[0], x * torch.tensor([0.1, 0.2, 0.5]).view(3, 1, 1))
 
 
 def test_block_counts_are_uniform_over_those_that_divide(monkeypatch):

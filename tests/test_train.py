@@ -16,13 +16,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import engine
 import recipes
 import records
 import regularizers
 import train
+from models.staged import StagedNet
 from records import BadInput, RunFailed, RunFiles
+from regularizers.mixup import ManifoldMixup
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -257,9 +260,7 @@ class Evil:
 def test_no_checkpoint_left_is_refused_and_code_in_it_is_not_run(unfinished, train_tiny, tmp_path):
     unfinished.checkpoint_before.unlink()
     unfinished.checkpoint.write_bytes(pickle.dumps(Evil(tmp_path / "evil")))
-    with pytest.raises(
-        BadInput, match="checkpoint.pt is damaged or no checkpoint .*remove it to start anew"
-    ):
+    with pytest.raises(BadInput, match="checkpoint.pt is damaged or no checkpoint .*remove it to start anew"):
         train_tiny()
     torch.save({"net": Evil(tmp_path / "evil")}, unfinished.checkpoint)
     with pytest.raises(BadInput, match="checkpoint.pt is damaged or no checkpoint of train.py"):
@@ -321,7 +322,7 @@ def test_other_images_are_refused(unfinished, train_tiny, monkeypatch):
 # ---- precision and memory formats ----
 
 
-def test_bf16_channels_last_and_compiled_runs_come_close(train_tiny, tmp_path):
+def test_bf16_and_channels_last_runs_come_close(train_tiny, tmp_path):
     options = {"epochs": 8, "width": 8, "train_per_class": 20}
     plain = train_tiny(out=tmp_path / "plain", **options)["test_nll"]
     for name, change in {"bf16": {"amp": "bf16"}, "last": {"channels_last": True}}.items():
@@ -329,13 +330,16 @@ def test_bf16_channels_last_and_compiled_runs_come_close(train_tiny, tmp_path):
 
 
 def test_compiled_stages_equal_eager_ones_and_keep_their_names():
-    recipe = recipes.resolve("digits", "preactresnet18", "none", width=4)
-    net = recipes.network(recipe, 10)
-    x, names = torch.randn(3, 3, 32, 32), list(net.state_dict())
-    plain = net(x)
+    net = StagedNet(
+        [nn.Conv2d(3, 4, 3), nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))]
+    )
+    x, names = torch.randn(3, 3, 8, 8), list(net.state_dict())
+    mix = ManifoldMixup(5, layers=(1,))
+    mix.draw(x, torch.tensor([0, 1, 2]), net)
+    plain, mixed = net(x), net(x, mix.mix)
     engine.compile_stages(net)
     assert list(net.state_dict()) == names
-    assert torch.allclose(net(x), plain, atol=1e-4)
+    assert torch.allclose(net(x), plain, atol=1e-5) and torch.allclose(net(x, mix.mix), mixed, atol=1e-5)
 
 
 def test_fp16_needs_a_gpu(train_tiny):

@@ -1,0 +1,149 @@
+"""Bad input: exit status 2, one line that names the thing, no traceback, nothing written."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import train
+from scripts import tables
+
+ROOT = Path(__file__).resolve().parent.parent
+RUN = {"dataset": "digits", "model": "preactresnet18", "method": "none"}
+
+
+def arguments(text):
+    """The command line of a small run with `--flag value` pairs added or, for data set, model, method, replaced."""
+    given = dict(zip(text.split()[::2], text.split()[1::2]))
+    run = {f"--{name}": value for name, value in RUN.items()} | given
+    return [part for pair in run.items() for part in pair if part]
+
+
+def refused(capsys, tmp_path, function, given):
+    """The one line on stderr of a command that must exit with status 2 and write nothing."""
+    try:
+        status = function([*given, "--out", str(tmp_path / "out"), "--data-dir", str(tmp_path / "images")])
+    except SystemExit as error:
+        status = error.code
+    errors = capsys.readouterr().err
+    assert status == 2, errors
+    assert errors.count("\n") == 1 and "Traceback" not in errors, errors
+    assert not list((tmp_path / "out").rglob("*.*"))
+    return errors
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ("--dataset mnist", "unknown data set 'mnist'; there are cifar10, cifar100"),
+        ("--model vgg16", "unknown model 'vgg16'; there are preactresnet18"),
+        ("--method cutmax", "unknown method 'cutmax'; there are none, mixup"),
+        ("--method patchup_soft --gamma 1.5", "gamma must lie in [0, 1], not 1.5"),
+        ("--method patchup_soft --gamma -0.5", "gamma must lie in [0, 1], not -0.5"),
+        ("--method patchup_hard --prob 1.1", "prob must lie in [0, 1], not 1.1"),
+        ("--method patchup_soft --alpha 0", "alpha must be above 0, not 0"),
+        ("--method mixup --alpha -1", "alpha must be above 0, not -1"),
+        ("--method mixup --alpha inf", "alpha must be above 0, not inf"),
+        ("--method patchup_soft --block-size 33", "block_size 33 does not fit a feature map of 32x32 (layer 1)"),
+        ("--method patchup_soft --block-size 0", "block_size must be above 0, not 0"),
+        ("--method patchup_soft --block-size seven", "argument --block-size: invalid"),
+        ("--method patchup_soft --layers 1,9", "layer 9 does not exist: this network has layers 0 to 5"),
+        ("--method manifold_mixup --layers 6", "layer 6 does not exist: this network has layers 0 to 5"),
+        ("--method patchup_soft --layers 1,1", "layers must be distinct stage indices from 0, not [1, 1]"),
+        ("--method patchup_soft --layers 5", "block_size 7 does not fit a feature map of 4x4 (layer 5)"),
+        ("--method patchup_soft --loss-terms third", "argument --loss-terms: invalid choice: 'third'"),
+        ("--method dropblock --keep-prob 0", "keep_prob must lie in (0, 1], not 0"),
+        ("--method dropblock --block-size 40", "block_size 40 does not fit a feature map of 32x32"),
+        ("--method cutout --length 0", "length must be above 0, not 0"),
+        ("--method cutout --length 64", "length must be below 64, not 64"),
+        ("--method cutmix --prob 2", "prob must lie in [0, 1], not 2"),
+        ("--method puzzlemix --n-labels 1", "n_labels must be an integer from 2 to 16, not 1"),
+        ("--method mixup --gamma 0.5", "--gamma means nothing to the method mixup, which takes --alpha"),
+        ("--gamma 0.5", "--gamma means nothing to the method none, which takes no hyper-parameters"),
+        ("--stem cifar", "--stem means nothing to preactresnet18 on digits"),
+        ("--model resnet50 --width 8", "--width means nothing to resnet50 on digits"),
+        ("--model resnet50 --stem vgg", "argument --stem: invalid choice: 'vgg'"),
+        ("--batch-size 0", "--batch-size must be at least 1, not 0"),
+        ("--epochs -3", "--epochs must be at least 1, not -3"),
+        ("--epochs 0", "--epochs must be at least 1, not 0"),
+        ("--epochs many", "argument --epochs: invalid int value: 'many'"),
+        ("--epochs 10 --milestones 5,10", "--milestones must rise and lie between 1 and 9 (--epochs 10), not 5,10"),
+        ("--milestones 9,5", "--milestones must rise and lie between 1 and 29 (--epochs 30), not 9,5"),
+        ("--schedule cosine --milestones 5", "--milestones means nothing to"),
+        ("--lr 0", "--lr must be above 0, not 0.0"),
+        ("--lr nan", "--lr must be above 0, not nan"),
+        ("--momentum 1", "--momentum must lie in (0, 1), not 1.0"),
+        ("--weight-decay -1", "--weight-decay must be at least 0, not -1.0"),
+        ("--width 0", "--width must be at least 1, not 0"),
+        ("--seed -1", "--seed must be at least 0, not -1"),
+        ("--criterion mse", "argument --criterion: invalid choice: 'mse'"),
+        ("--image-size 64", "digits has images of 32 pixels; --image-size is for folder and imagenet"),
+        ("--val-per-class 0", "--val-per-class must be at least 1, not 0"),
+        ("--val-per-class 100", "leaves none to train on"),
+        ("--workers -1", "workers must be at least 0, not -1"),
+        ("--checkpoint-minutes -1", "--checkpoint-minutes must be at least 0, not -1.0"),
+        ("--device gpu", "--device gpu cannot be used"),
+        ("--amp fp16 --device cpu", "--amp fp16 needs a CUDA device; on a CPU there is bf16"),
+        ("--dataset folder", "the data set folder needs --image-size"),
+        ("--dataset folder --image-size 32", "images is missing: images go to"),
+        ("--dataset tiny_imagenet", "tiny-imagenet-200 is missing: get http"),
+        (
+            "--dataset imagenet --model resnet50",
+            "imagenet is missing: get the ILSVRC2012 images from https://image-net.org",
+        ),
+        ("--gama 0.5", "unrecognized arguments: --gama 0.5"),
+    ],
+)
+def test_command_lines(given, message, capsys, tmp_path):
+    line = refused(capsys, tmp_path, train.main, arguments(given))
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        (["table99"], "invalid choice: 'table99'"),
+        (["demo", "--methods", "cutmax"], "demo has no cutmax among its methods: none, mixup"),
+        (["table2", "--datasets", "digits"], "table2 has no digits among its datasets: cifar10"),
+        (["demo", "--seeds", "0"], "--seeds must be at least 1, not 0"),
+        (["demo", "--jobs", "0"], "--jobs must be at least 1, not 0"),
+        (["demo", "--epochs", "-1"], "--epochs must be at least 1, not -1"),
+        (["demo", "--methods", "mixup", "--gamma", "0.5"], "--gamma means nothing to any of the methods"),
+    ],
+)
+def test_command_lines_of_tables(given, message, capsys, tmp_path):
+    assert message in refused(capsys, tmp_path, tables.main, given)
+
+
+def write_image(path, size=32):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.zeros((size, size, 3), np.uint8)).save(path)
+
+
+def test_an_unreadable_image(capsys, tmp_path):
+    for part in ("train", "test"):
+        for label in ("a", "b"):
+            for i in range(3):
+                write_image(tmp_path / "images" / part / label / f"{i}.png")
+    (tmp_path / "images/train/a/1.png").write_bytes(b"not an image")
+    line = refused(capsys, tmp_path, train.main, arguments("--dataset folder --image-size 32"))
+    assert "images/train/a/1.png cannot be read as an image" in line
+
+
+@pytest.mark.parametrize("script", ["train.py", "scripts/tables.py"])
+def test_a_real_command(script, tmp_path):
+    given = ["demo", "--epochs", "0"] if "tables" in script else arguments("--epochs 0")
+    done = subprocess.run([sys.executable, ROOT / script, *given], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == f"{Path(script).name}: --epochs must be at least 1, not 0\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_output_folder_that_cannot_be_written(capsys, tmp_path):
+    (tmp_path / "out").write_text("a file, no folder")
+    assert train.main([*arguments("--epochs 1"), "--out", str(tmp_path / "out")]) == 2
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1 and "cannot write to" in errors and "give another --out" in errors

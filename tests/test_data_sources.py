@@ -1,0 +1,338 @@
+"""Every official format in miniature, and everything that is refused."""
+
+import hashlib
+import pickle
+import re
+import shutil
+import sys
+import tarfile
+import urllib.error
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.io import savemat
+from test_data import noise, write_classes, write_image
+from torchvision.datasets import CIFAR10, CIFAR100, SVHN
+
+import data
+from data import DataError
+
+NAMES = {
+    "cifar10": ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"],
+    "cifar100": [f"class{i:02}" for i in range(100)],
+}
+
+
+def load(name, root, **changes):
+    return data.load(name, root, **{"seed": 0, "val_per_class": 1, "workers": 0} | changes)
+
+
+def md5(path):
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """Every download fails, and half-way, as on a machine that loses its network."""
+
+    def fail(url, root, filename, md5):
+        Path(root, filename).write_bytes(b"the first half")
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr("torchvision.datasets.utils.download_url", fail)
+
+
+def accept(monkeypatch, name, root):
+    """Make torchvision take the miniature archives' checksums for the official ones."""
+    if name == "svhn":
+        parts = {p: [*SVHN.split_list[p][:2], md5(root / "svhn" / SVHN.split_list[p][1])] for p in ("train", "test")}
+        monkeypatch.setattr(SVHN, "split_list", parts)
+        return
+    kind = CIFAR10 if name == "cifar10" else CIFAR100
+    folder = root / kind.base_folder
+    for files in ("train_list", "test_list"):
+        monkeypatch.setattr(kind, files, [[file, md5(folder / file)] for file, _ in getattr(kind, files)])
+    monkeypatch.setattr(kind, "meta", kind.meta | {"md5": md5(folder / kind.meta["filename"])})
+
+
+def write_cifar(root, name, labels=None):
+    """The archive's pickles, 3 training images a class (spread over the batches) and 1 test image."""
+    kind, key = (CIFAR10, "labels") if name == "cifar10" else (CIFAR100, "fine_labels")
+    folder = root / kind.base_folder
+    folder.mkdir()
+    classes = len(NAMES[name])
+    labels = np.arange(3 * classes) % classes if labels is None else labels
+    pixels = noise(len(labels), 3072)
+    shares = np.array_split(np.arange(len(labels)), len(kind.train_list))
+    for (file, _), share in zip(kind.train_list, shares):
+        content = {"data": pixels[share], key: labels[share].tolist()}
+        (folder / file).write_bytes(pickle.dumps(content))
+    test = {"data": noise(classes, 3072, seed=1), key: list(range(classes))}
+    (folder / kind.test_list[0][0]).write_bytes(pickle.dumps(test))
+    (folder / kind.meta["filename"]).write_bytes(pickle.dumps({kind.meta["key"]: NAMES[name]}))
+    return pixels.reshape(-1, 3, 32, 32)
+
+
+def write_svhn(root, wrong=None):
+    """X [32, 32, 3, N] and y [N, 1] with labels 1..10, 10 for the digit 0."""
+    (root / "svhn").mkdir()
+    labels = np.arange(30) % 10 + 1
+    if wrong is not None:
+        labels[7] = wrong
+    images = noise(32, 32, 3, 30)
+    for part in ("train", "test"):
+        savemat(root / "svhn" / f"{part}_32x32.mat", {"X": images, "y": labels[:, None].astype(np.uint8)})
+    return images
+
+
+def write_tiny(root, wnids=("n2", "n1"), count=3):
+    base = root / "tiny-imagenet-200"
+    lines = []
+    for c, wnid in enumerate(wnids):
+        for i in range(count):
+            write_image(base / "train" / wnid / "images" / f"{wnid}_{i}.JPEG", (64, 64), 10 * c + i)
+        write_image(base / "val" / "images" / f"val_{c}.JPEG", (64, 64), 50 + c, mode="L")
+        lines.append(f"val_{c}.JPEG\t{wnid}\t0\t0\t62\t62\n")
+    (base / "val" / "val_annotations.txt").write_text("".join(lines))
+    (base / "wnids.txt").write_text("\n".join(wnids))
+    return base
+
+
+# --- what is read ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_cifar_archive(tmp_path, monkeypatch, name):
+    pixels = write_cifar(tmp_path, name)
+    accept(monkeypatch, name, tmp_path)
+    loaded = load(name, tmp_path)
+    assert loaded.classes == NAMES[name] and loaded.train.padding == 2 and loaded.train.flip
+    assert np.array_equal(loaded.train.images.numpy(), pixels)
+    assert [len(part) for part in (loaded.train, loaded.val, loaded.test)] == [
+        2 * len(NAMES[name]),
+        *[len(NAMES[name])] * 2,
+    ]
+    again = load(name, tmp_path)  # from the cache
+    assert torch.equal(again.test.images, loaded.test.images) and again.classes == NAMES[name]
+
+
+def test_cifar_archive_is_unpacked_when_it_lies_there(tmp_path, monkeypatch):
+    pixels = write_cifar(tmp_path, "cifar10")
+    accept(monkeypatch, "cifar10", tmp_path)
+    with tarfile.open(tmp_path / CIFAR10.filename, "w:gz") as archive:
+        archive.add(tmp_path / CIFAR10.base_folder, CIFAR10.base_folder)
+    monkeypatch.setattr(CIFAR10, "tgz_md5", md5(tmp_path / CIFAR10.filename))
+    shutil.rmtree(tmp_path / CIFAR10.base_folder)
+    assert np.array_equal(load("cifar10", tmp_path).train.images.numpy(), pixels)
+    assert not list(tmp_path.glob(".unpacking*"))
+
+
+def test_svhn_archive_counts_ten_as_zero(tmp_path, monkeypatch):
+    images = write_svhn(tmp_path)
+    accept(monkeypatch, "svhn", tmp_path)
+    loaded = load("svhn", tmp_path)
+    assert loaded.train.labels.tolist() == [(i + 1) % 10 for i in range(30)]
+    assert np.array_equal(loaded.train.images[7].numpy(), images[..., 7].transpose(2, 0, 1))
+    assert not loaded.train.flip and loaded.classes == [str(i) for i in range(10)]
+
+
+@pytest.mark.parametrize("name, classes", [("cifar10", NAMES["cifar10"]), ("svhn", [str(i) for i in range(10)])])
+def test_class_folders_come_before_archives(tmp_path, name, classes):
+    for part, count in (("train", 3), ("test", 1)):
+        write_classes(tmp_path / name / part, classes, count, (32, 32), seed=len(part))
+    loaded = load(name, tmp_path)
+    assert loaded.classes == classes and loaded.train.labels.tolist() == sorted([*range(10)] * 3)
+    path = tmp_path / name / "train" / classes[4] / "1.png"
+    assert np.array_equal(loaded.train.images[13].numpy(), np.asarray(Image.open(path)).transpose(2, 0, 1))
+
+
+def test_tiny_imagenet_in_its_own_layout(tmp_path):
+    base = write_tiny(tmp_path)
+    (base / "train" / "n9" / "images").mkdir(parents=True)  # not in wnids.txt: not looked at
+    loaded = load("tiny_imagenet", tmp_path)
+    assert loaded.classes == ["n1", "n2"] and loaded.image_size == 64 and loaded.train.padding == 4
+    assert [len(part) for part in (loaded.train, loaded.val, loaded.test)] == [4, 2, 2]
+    grey = np.asarray(Image.open(base / "val" / "images" / "val_1.JPEG"))
+    assert loaded.test.labels.tolist() == [0, 1] and grey.ndim == 2
+    assert np.array_equal(loaded.test.images[0].numpy(), np.stack([grey] * 3))
+
+
+def test_workers_decode_the_same_images(tmp_path):
+    for part in ("train", "test"):
+        write_classes(tmp_path / part, ("a", "b"), 150, (9, 9))
+    one = load("folder", tmp_path, image_size=9).train.images.clone()
+    shutil.rmtree(tmp_path / ".cache")
+    assert torch.equal(load("folder", tmp_path, image_size=9, workers=2).train.images, one)
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def missing_sets(name, words):
+    return pytest.param(name, lambda root: None, words, id=f"{name} missing")
+
+
+def tiny(change):
+    def prepare(root):
+        change(write_tiny(root))
+
+    return prepare
+
+
+def own(change):
+    def prepare(root):
+        for part in ("train", "test"):
+            write_classes(root / part, ("ant", "bee"), 3)
+        change(root)
+
+    return prepare
+
+
+def ten(name, change, classes=None):
+    def prepare(root):
+        for part in ("train", "test"):
+            write_classes(root / name / part, classes or NAMES["cifar10"], 2, (32, 32))
+        change(root / name)
+
+    return prepare
+
+
+def append(path, text):
+    path.write_text(path.read_text() + text)
+
+
+REFUSED = [
+    missing_sets("cifar10", "cifar-10-python.tar.gz is missing and could not be downloaded .*no network.*cifar.html"),
+    missing_sets("cifar100", "cifar-100-python.tar.gz .* put it into .*cifar100/{train,test}/<class>/"),
+    missing_sets("svhn", "train_32x32.mat .* http://ufldl.stanford.edu/housenumbers/ and put it into .*/svhn, "),
+    missing_sets("tiny_imagenet", "tiny-imagenet-200 is missing: get http.*tiny-imagenet-200.zip and unpack it into "),
+    missing_sets("imagenet", "imagenet is missing: get the ILSVRC2012 images from https://image-net.org"),
+    missing_sets("folder", "holds neither test/ nor val/: images go to .*/train/<class>/"),
+    ("mnist", lambda root: None, "dataset must be one of cifar10, .*folder, not 'mnist'"),
+    ("cifar10", lambda root: write_cifar(root, "cifar10"), "data_batch_1 is damaged or not the official file .*MD5"),
+    (
+        "cifar10",
+        lambda root: (root / CIFAR10.filename).write_bytes(b"half an archive"),
+        "cifar-10-python.tar.gz is damaged",
+    ),
+    ("svhn", write_svhn, "train_32x32.mat is damaged or not the official file"),
+    ("tiny_imagenet", lambda root: (root / "tiny-imagenet-200.zip").touch(), "is not unpacked yet: python -m zipfile"),
+    (
+        "tiny_imagenet",
+        tiny(lambda base: append(base / "val" / "val_annotations.txt", "val_9.JPEG\tn7\t0\n")),
+        "line 3: val_9.JPEG has the label 'n7', which is not in wnids.txt",
+    ),
+    (
+        "tiny_imagenet",
+        tiny(lambda base: append(base / "val" / "val_annotations.txt", "val_9.JPEG\tn1\t0\n")),
+        "val_9.JPEG is missing: val_annotations.txt lists it",
+    ),
+    (
+        "tiny_imagenet",
+        tiny(lambda base: write_image(base / "val" / "images" / "more.JPEG")),
+        "more.JPEG has no line in val_annotations.txt",
+    ),
+    (
+        "tiny_imagenet",
+        tiny(lambda base: append(base / "wnids.txt", "\nn5")),
+        "class folder .*train/n5/images is missing",
+    ),
+    ("tiny_imagenet", tiny(lambda base: (base / "wnids.txt").unlink()), "wnids.txt is missing"),
+    ("tiny_imagenet", tiny(lambda base: (base / "wnids.txt").write_text("n1")), "at least 2 classes"),
+    (
+        "tiny_imagenet",
+        tiny(lambda base: write_image(base / "train" / "n1" / "images" / "n1_0.JPEG", (64, 63))),
+        "n1_0.JPEG is 64x63 pixels, not 64x64",
+    ),
+    ("folder", own(lambda root: truncated(root / "train" / "bee" / "1.png")), "bee/1.png cannot be read as an image"),
+    ("folder", own(lambda root: (root / "test" / "bee" / "0.png").write_text("no")), "bee/0.png cannot be read as"),
+    ("folder", own(lambda root: (root / "test" / "bee" / "x.png").symlink_to("gone")), "x.png: No such file"),
+    ("folder", own(lambda root: (root / "train" / "cow").mkdir()), "class folder .*train/cow holds no images"),
+    ("folder", own(lambda root: write_image(root / "test" / "cow" / "0.png")), "cow is only in test/"),
+    ("folder", own(lambda root: shutil.rmtree(root / "train")), "train is missing: its images go to"),
+    ("cifar10", ten("cifar10", lambda root: shutil.rmtree(root / "test")), "cifar10/test is missing"),
+    (
+        "cifar10",
+        ten("cifar10", lambda root: [shutil.rmtree(root / p / "cat") for p in ("train", "test")]),
+        "holds 9 class folders: cifar10 has 10 classes",
+    ),
+    ("svhn", ten("svhn", lambda root: None), "must be the digits 0 to 9, not airplane"),
+    (
+        "cifar10",
+        ten("cifar10", lambda root: write_image(root / "train" / "cat" / "0.png", (30, 32))),
+        "cat/0.png is 30x32 pixels, not 32x32",
+    ),
+]
+
+
+@pytest.mark.parametrize("name, prepare, words", REFUSED)
+def test_refused_in_one_line(tmp_path, name, prepare, words):
+    prepare(tmp_path)
+    with pytest.raises(DataError, match=words) as caught:
+        load(name, tmp_path, image_size=8 if name == "folder" else None)
+    assert "\n" not in str(caught.value)
+    assert not [path for path in tmp_path.rglob("*") if re.match(r"\.(download|unpacking)|.*\.(tmp|npz)$", path.name)]
+
+
+def test_a_class_without_images_to_train_on(tmp_path):
+    own(lambda root: [(root / "train" / "bee" / f"{i}.png").unlink() for i in (0, 1)])(tmp_path)
+    with pytest.raises(DataError, match="class bee has 1 training images: val_per_class 1 leaves none to train on"):
+        load("folder", tmp_path, image_size=8)
+
+
+@pytest.mark.parametrize(
+    "name, write, words",
+    [
+        (
+            "cifar10",
+            lambda root: write_cifar(root, "cifar10", np.arange(30) % 11),
+            "train label 10 is outside the 10 cl",
+        ),
+        ("cifar100", lambda root: write_cifar(root, "cifar100", np.full(300, -1)), "train label -1 is outside the 100"),
+        ("svhn", lambda root: write_svhn(root, wrong=11), "train_32x32.mat: train label 11 is outside the 10 classes"),
+    ],
+)
+def test_label_outside_the_classes(tmp_path, monkeypatch, name, write, words):
+    write(tmp_path)
+    accept(monkeypatch, name, tmp_path)
+    with pytest.raises(DataError, match=words):
+        load(name, tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a pickle", pickle.dumps([1, 2]), pickle.dumps({"data": np.zeros(5)})])
+def test_an_archive_that_is_no_archive(tmp_path, monkeypatch, content):
+    write_cifar(tmp_path, "cifar100")
+    (tmp_path / CIFAR100.base_folder / "train").write_bytes(content)
+    accept(monkeypatch, "cifar100", tmp_path)
+    with pytest.raises(DataError, match="cifar-100-python does not hold cifar100"):
+        load("cifar100", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name, change, words",
+    [
+        ("digits", {"image_size": 28}, "image_size of digits is 32 and cannot be 28"),
+        ("folder", {}, "folder needs image_size"),
+        ("digits", {"val_per_class": 0}, "val_per_class must be at least 1, not 0"),
+        ("digits", {"train_per_class": 0}, "train_per_class must be at least 1, not 0"),
+        ("digits", {"padding": -1}, "padding must be at least 0"),
+        ("digits", {"seed": -1}, "seed must be at least 0"),
+        ("digits", {"val_per_class": 200}, "class 0 has 99 training images: val_per_class 200 leaves none"),
+    ],
+)
+def test_impossible_arguments(tmp_path, name, change, words):
+    with pytest.raises(DataError, match=words):
+        load(name, tmp_path, **change)
+
+
+def test_scikit_learn_is_only_needed_for_digits(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(DataError, match="digits needs scikit-learn"):
+        load("digits", "")
