@@ -12,7 +12,9 @@ import regularizers
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
 
-SHOWN = 8  # samples of a batch
+SHOWN = 6  # samples of a batch
+BATCH = 20
+KEYS = 20  # draws to choose a telling one from
 PICTURES = (  # method, layer at which it is shown
     ("mixup", 0),
     ("cutout", 0),
@@ -27,7 +29,7 @@ PICTURES = (  # method, layer at which it is shown
 
 
 def error_curves(logs, path):
-    """Validation error by epoch: a line a method, mean over its seeds, shaded from the best to the worst seed.
+    """Validation error by epoch: a line a method, the mean over its seeds.
 
     logs: {recipe: the run's .jsonl}; runs without one are left out.
     """
@@ -38,44 +40,67 @@ def error_curves(logs, path):
             curves.setdefault(recipe.method, []).append(errors)
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     for color, (method, runs) in zip(plt.get_cmap("tab10").colors, curves.items()):
-        length = min(map(len, runs))
-        errors = np.array([run[:length] for run in runs])
-        epochs = np.arange(1, length + 1)
-        axes.plot(epochs, errors.mean(axis=0), color=color, label=recipes.LABELS[method])
-        axes.fill_between(epochs, errors.min(axis=0), errors.max(axis=0), color=color, alpha=0.12, linewidth=0)
-    axes.set(xlabel="epoch", ylabel="validation error (%)", ylim=(0, None))
+        epochs = range(1, min(map(len, runs)) + 1)
+        errors = np.mean([run[: len(epochs)] for run in runs], axis=0)
+        axes.plot(epochs, errors, color=color, label=f"{recipes.LABELS[method]} ({len(runs)})")
+    axes.set(xlabel="epoch", ylabel="validation error (%), mean of (n) runs", ylim=(0, None))
+    axes.grid(alpha=0.3)
     axes.legend(ncols=2, fontsize="small")
     save(figure, path)
 
 
-def mixed_batch(datasets, net, path, prob_one=("cutmix", "patchup_soft", "patchup_hard")):
-    """One batch as every method mixes it: what it becomes, and beneath it the features that changed, in white.
+def mixed_batch(datasets, net, path):
+    """One batch as every method mixes it, and beside it which share of every feature is still the sample's own.
 
-    At layer 0 the images; at layer 1 the first channel of conv1's output, whose mask is that channel's own.
+    At layer 0 the images; at layer 1 the first channel of conv1's output, and that channel's mask.
     """
-    x, y = next(datasets.train.batches(4 * SHOWN, torch.device("cpu")))
-    figure, axes = plt.subplots(2 * len(PICTURES) + 1, SHOWN, figsize=(SHOWN + 2, 2 * len(PICTURES) + 1))
-    draw_row(axes[0], to_pixels(x[:SHOWN], datasets), "the batch")
-    for row, (method, k) in enumerate(PICTURES):
-        options = {"layers": (k,)} if "layers" in regularizers.hyperparameters(method) else {}
-        options |= {"prob": 1.0} if method in prob_one else {}
-        regularizer = regularizers.build(method, len(datasets.classes), **options)
-        regularizer.seed(0)
-        net.train()
-        regularizer.draw(x, y, net)
+    x, y = next(datasets.train.batches(BATCH, "cpu"))
+    figure, axes = plt.subplots(len(PICTURES) + 1, 2 * SHOWN, figsize=(2 * SHOWN, len(PICTURES) + 1))
+    draw_row(axes[0, :SHOWN], to_pixels(x[:SHOWN], datasets))
+    axes[0, 0].set_ylabel("the batch", rotation=0, ha="right", va="center")
+    axes[0, SHOWN].text(0, 0.5, "share of the sample's own: white 1, black 0", va="center")
+    for axis in axes[0, SHOWN:]:
+        axis.axis("off")
+    net.train()
+    for row, (method, k) in zip(axes[1:], PICTURES):
         with torch.no_grad():
             h = x if k == 0 else net.stages[0](x)
-            out = regularizer.mix(k, h)
-        changed = (out != h)[:SHOWN]
-        if k == 0:
-            pictures = to_pixels(out[:SHOWN], datasets)
-            changed = changed.any(dim=1, keepdim=True)
-        else:
-            pictures = normalised(out[:SHOWN, :1])
-        label = recipes.LABELS[method] + (", input" if k == 0 else ", conv1")
-        draw_row(axes[2 * row + 1], pictures, label)
-        draw_row(axes[2 * row + 2], changed[:, :1].float(), "changed")
+        mixed, own = mixed_and_own(regularizer_at(method, k, len(datasets.classes)), k, h, x, y, net)
+        draw_row(row[:SHOWN], to_pixels(mixed, datasets) if k == 0 else stretched(mixed[:, :1]))
+        draw_row(row[SHOWN:], own[:, :1])
+        label = f"{recipes.LABELS[method]}, {'input' if k == 0 else 'conv1'}"
+        row[0].set_ylabel(label, rotation=0, ha="right", va="center")
+    figure.subplots_adjust(wspace=0.08, hspace=0.08)
     save(figure, path)
+
+
+def regularizer_at(method, k, num_classes):
+    """The method with its defaults, made to act on every batch at layer k."""
+    fixed = {"prob": 1.0, "layers": (k,)}
+    known = regularizers.hyperparameters(method)
+    return regularizers.build(method, num_classes, **{name: fixed[name] for name in fixed if name in known})
+
+
+def mixed_and_own(regularizer, k, h, x, y, net):
+    """h [B, C, H, W] mixed, and the share of each feature that is its sample's own, in [0, 1]; the first SHOWN of each.
+
+    Mixing is linear in h for a given draw: repeated on a probe that is 1 in one sample and 0 in all others, it gives
+    that sample's share.
+    """
+
+    def mix(key, probe):
+        regularizer.seed(key)
+        regularizer.draw(x, y, net)
+        with torch.no_grad():
+            return regularizer.mix(k, probe)
+
+    def own(key, i):
+        probe = torch.zeros_like(h)
+        probe[i] = 1
+        return mix(key, probe)[i].clamp(0, 1)  # DropBlock scales what it keeps
+
+    telling = min(range(KEYS), key=lambda key: abs(own(key, 0).mean() - 0.6))
+    return mix(telling, h)[:SHOWN], torch.stack([own(telling, i) for i in range(SHOWN)])
 
 
 def to_pixels(x, datasets):
@@ -84,18 +109,16 @@ def to_pixels(x, datasets):
     return (x * std + mean).clamp(0, 1)
 
 
-def normalised(h):
+def stretched(h):
     """Feature maps [B, 1, H, W] stretched to [0, 1], all alike."""
-    low, high = h.min(), h.max()
-    return (h - low) / (high - low)
+    return (h - h.min()) / (h.max() - h.min())
 
 
-def draw_row(axes, pictures, label):
-    """A row of pictures [B, 1 or 3, H, W] in [0, 1] with its label on the left."""
+def draw_row(axes, pictures):
+    """A row of pictures [B, 1 or 3, H, W] in [0, 1]."""
     for axis, picture in zip(axes, pictures):
         axis.imshow(picture.permute(1, 2, 0).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axis.set(xticks=[], yticks=[])
-    axes[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize="small")
 
 
 def save(figure, path):

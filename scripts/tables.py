@@ -214,9 +214,9 @@ def compare(grid, runs):
 
 def cell_text(row):
     """`12.34 ± 0.56 (3)` for ours, `missing` where no run is finished."""
-    if row.n == 0:
+    if row["n"] == 0:
         return "missing"
-    return plus_minus(row["mean"], row["std"]) + f" ({row.n})"
+    return plus_minus(row["mean"], row["std"]) + f" ({row['n']:.0f})"
 
 
 def plus_minus(mean, std):
