@@ -128,7 +128,14 @@ EVERYONE = {
 BY_DATASET = {
     "imagenet": {"batch_size": 256, "criterion": "ce"},  # [CM], which the paper follows
     # [own]: short runs need ce, and ce a lower learning rate than bce
-    "digits": {"train_per_class": 10, "val_per_class": 10, "batch_size": 20, "lr": 0.02, "criterion": "ce"},
+    "digits": {
+        "train_per_class": 10,
+        "val_per_class": 10,
+        "batch_size": 10,
+        "lr": 0.02,
+        "schedule": "cosine",
+        "criterion": "ce",
+    },
     "folder": {"criterion": "ce"},  # [own]
 }
 
@@ -260,7 +267,7 @@ def _network_settings(model, image_size, overrides):
 def _schedule_settings(dataset, model, overrides):
     paper = schedule(dataset, model)
     epochs = overrides.get("epochs", paper["epochs"])
-    if overrides.get("schedule") == "cosine":
+    if (EVERYONE | BY_DATASET.get(dataset, {}) | overrides)["schedule"] == "cosine":
         return {"epochs": epochs}
     scaled = {max(1, round(m * epochs / paper["epochs"])) for m in paper["milestones"]}
     return {"epochs": epochs, "milestones": tuple(sorted(m for m in scaled if m < epochs))}
