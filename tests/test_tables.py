@@ -139,9 +139,9 @@ def test_a_failed_run_is_named_and_the_others_go_on(tmp_path):
 
 
 @pytest.mark.parametrize("method, k", figures.PICTURES)
-def test_own_shares_are_what_the_mixing_kept(method, k):
+def test_own_shares_are_what_the_mixing_kept(method, k, tmp_path):
     """own h + (1 - own) h[partner], for methods that have partners, is the mixed batch itself."""
-    datasets = data.load("digits", None, seed=0, val_per_class=10, train_per_class=10)
+    datasets = data.load("digits", tmp_path, seed=0, val_per_class=10, train_per_class=10)
     net = recipes.network(recipes.resolve("digits", "preactresnet18", method, width=4), 10)
     x, y = next(datasets.train.batches(figures.BATCH))
     with torch.no_grad():
