@@ -151,7 +151,7 @@ def schedule(dataset, model):
     if dataset == "imagenet":
         return {"epochs": 300, "milestones": (75, 150, 225)}  # [CM]
     if dataset == "digits":
-        return {"epochs": 30, "milestones": (15, 22)}  # [own]
+        return {"epochs": 25, "milestones": (12, 18)}  # [own]
     return {"epochs": 200, "milestones": (100, 150)}  # [own]
 
 
