@@ -33,6 +33,8 @@ def select_device(name):
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError("no such kind")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().partition("\n")[0]
@@ -135,7 +137,7 @@ class Trainer:
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
             nesterov=True,
-            fused=True,
+            fused=recipe.amp != "fp16",  # fused, a first step that overflows leaves the momentum uninitialised
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.amp == "fp16")
         self.steps = datasets.train.steps(recipe.batch_size)
@@ -209,23 +211,19 @@ class Trainer:
         self.show()
         self.save_if_due()
 
-    def evaluate(self, loader):
-        """metrics of the net as it is. Saves and raises Stopped when a signal comes."""
-        recipe = self.recipe
-        return metrics(
-            *logits_of(self.net, loader, self.device, recipe.amp, recipe.channels_last, self.epoch, self.check)
-        )
+    def evaluate(self, loader, check=None):
+        """metrics of the net as it is. By default saves and raises Stopped when a signal comes."""
+        options = {"amp": self.recipe.amp, "channels_last": self.recipe.channels_last, "epoch": self.epoch}
+        return metrics(*logits_of(self.net, loader, self.device, **options, check=check or self.check))
 
     def test(self):
         """Test metrics of the last epoch's weights and of the best epoch's, by the names they have in the result."""
-        last = self.weights()
         found = {f"last_epoch_test_{name}": value for name, value in self.evaluate(self.datasets.test).items()}
+        last = self.weights()
         self.net.load_state_dict(self.best["net"])
-        try:
-            found |= {f"test_{name}": value for name, value in self.evaluate(self.datasets.test).items()}
-        finally:
-            self.net.load_state_dict(last)
-        return found
+        best = self.evaluate(self.datasets.test, check=lambda: None)  # a checkpoint must not hold these as the last
+        self.net.load_state_dict(last)
+        return found | {f"test_{name}": value for name, value in best.items()}
 
     def weights(self):
         """A copy of the network's weights and buffers."""
@@ -235,13 +233,17 @@ class Trainer:
         """Raise RunFailed if a loss of this epoch is not finite."""
         broken = (~torch.isfinite(self.losses[: self.step])).nonzero()
         if len(broken):
-            step = int(broken[0])
-            rate = learning_rate(self.recipe, self.epoch + step / self.steps)
-            raise RunFailed(
-                f"the loss is not finite at step {step} of epoch {self.epoch} with learning rate {rate:g}: "
-                f"try a lower --lr{', or --amp bf16' if self.recipe.amp == 'fp16' else ''}; "
-                "the last checkpoint is from before it"
-            )
+            self.diverged("the loss is", int(broken[0]))
+
+    def diverged(self, what, step):
+        """Raise RunFailed: what is not finite at a step of this epoch, and what may help."""
+        rate = learning_rate(self.recipe, self.epoch + step / self.steps)
+        other = ", or --amp bf16" if self.recipe.amp == "fp16" else ""
+        kept = f"; {self.files.checkpoint} is from before it" if self.files.checkpoint.exists() else ""
+        raise RunFailed(
+            f"{what} not finite at step {step} of epoch {self.epoch} with learning rate {rate:g}: "
+            f"try a lower --lr{other}{kept}"
+        )
 
     # ---- saving and going on ----
 
@@ -258,8 +260,10 @@ class Trainer:
             self.save()
 
     def save(self):
-        """Write a checkpoint of this very step."""
+        """Write a checkpoint of this very step. Raises RunFailed where its weights are not finite."""
         self.require_finite()
+        if not all(torch.isfinite(tensor).all() for tensor in self.net.state_dict().values()):
+            self.diverged("the weights are", self.step)
         self.files.save_checkpoint(
             {
                 "net": self.net.state_dict(),

@@ -6,6 +6,7 @@
                                  seed<k>.last.pt         weights of the last epoch, with the recipe
                                  seed<k>.checkpoint.pt   while it runs: all it takes to go on; and the one before:
                                  seed<k>.checkpoint-before.pt
+                                     seed<k>.lock            likewise
 """
 
 import contextlib
@@ -13,6 +14,8 @@ import fcntl
 import json
 import os
 import pickle
+import platform
+import tempfile
 import warnings
 import zipfile
 from pathlib import Path
@@ -36,7 +39,7 @@ def write_whole(path, write):
     Raises RunFailed, and leaves what was there before, if it cannot be written (disk full, no permission).
     """
     path = Path(path)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
             write(file)
@@ -49,6 +52,16 @@ def write_whole(path, write):
         temporary.unlink(missing_ok=True)
 
 
+def make_folder(path):
+    """Make a folder for results, with those above it. Raises BadInput where that cannot be, or it cannot be written."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise BadInput(f"cannot write to {path} ({error.strerror}): give another --out") from error
+
+
 def write_json(path, value):
     """Write value as indented JSON, whole."""
     write_whole(path, lambda file: file.write((json.dumps(value, indent=1) + "\n").encode()))
@@ -57,9 +70,12 @@ def write_json(path, value):
 def read_json(path):
     """The JSON of a result file. Raises BadInput, naming the file, where it is not one."""
     try:
-        return json.loads(Path(path).read_text())
+        found = json.loads(Path(path).read_text())
+        if not isinstance(found, dict):
+            raise ValueError("no JSON object")
     except (OSError, ValueError) as error:
         raise BadInput(f"{path} is not a result of train.py ({error}); remove it to run it again") from error
+    return found
 
 
 def load_checkpoint(path):
@@ -105,8 +121,12 @@ class RunFiles:
 
     def finished(self):
         """The result, if this run is finished, else None. Raises BadInput if it was run with another recipe."""
-        if not self.result.exists():
+        try:
+            self.result.stat()
+        except FileNotFoundError:
             return None
+        except OSError as error:
+            raise BadInput(f"cannot write to {self.stem.parent} ({error.strerror}): give another --out") from error
         result = read_json(self.result)
         self.require_same_recipe(result.get("recipe", {}), self.result)
         return result
@@ -115,24 +135,31 @@ class RunFiles:
     def lock(self):
         """Keep other processes off this run. Raises BadInput if one is at it, or the folder cannot be written."""
         path = self.with_suffix("lock")
+        make_folder(path.parent)
+        file = self._locked(path)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("a+")
-        except OSError as error:
-            raise BadInput(f"cannot write to {path.parent} ({error.strerror}): give another --out") from error
-        with file:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            file.close()
+
+    def _locked(self, path):
+        """The file at path, open and locked by this process alone (lockf: children of it do not hold the lock)."""
+        while True:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                raise BadInput(f"{self.stem} is being trained by process {file.read().strip()}") from None
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
-            try:
-                yield
-            finally:
-                path.unlink()
+                file = path.open("a+")
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
+                    file.truncate(0)
+                    file.write(f"{os.getpid()} on {platform.node()}")
+                    file.flush()
+                    return file
+                file.close()  # its last owner has just removed it
+            except (BlockingIOError, PermissionError):
+                owner = path.read_text().strip() or "of unknown number"
+                raise BadInput(f"{self.stem} is being trained by process {owner}") from None
+            except OSError as error:
+                raise BadInput(f"cannot lock {path} ({error.strerror}): give another --out") from error
 
     def save_checkpoint(self, state):
         """Save state, with the recipe, as the newest checkpoint; the newest so far becomes the one before."""
@@ -149,6 +176,8 @@ class RunFiles:
             if path.exists():
                 try:
                     state = load_checkpoint(path)
+                    if "optimizer" not in state:
+                        raise BadInput(f"{path} holds weights alone, no training to go on with")
                 except BadInput as error:
                     problem = error
                     continue
@@ -166,9 +195,14 @@ class RunFiles:
         write_whole(self.log, lambda file: file.write("".join(lines[:epochs]).encode()))
 
     def log_epoch(self, line):
-        """Append one epoch's line."""
-        with self.log.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        """Append one epoch's line. Raises RunFailed if it cannot be written."""
+        try:
+            with self.log.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise RunFailed(f"cannot write {self.log} ({error}); what was saved before is whole") from error
 
     def finish(self, best, last, result):
         """Write weights and result, then remove the checkpoints."""

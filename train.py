@@ -13,11 +13,9 @@ import sys
 import warnings
 from pathlib import Path
 
-from scripts.check_install import problem
+from scripts import check_install
 
-if mend := problem():
-    print(mend, file=sys.stderr)
-    sys.exit(2)
+check_install.main()  # before anything else imports torchvision
 
 import torch
 
@@ -52,11 +50,11 @@ def parser():
 RUN_FLAGS = ("data_dir", "out", "device", "workers", "checkpoint_minutes", "deterministic")
 
 
-def add_run_flags(found):
+def add_run_flags(found, out_help="gets the results (default results/runs)", out=Path("results/runs")):
     """The flags that do not change a result."""
     add, default = found.add_argument, os.environ.get("PATCHUP_DATA", "datasets")
     add("--data-dir", type=Path, default=Path(default), help="holds the images (default $PATCHUP_DATA, else datasets)")
-    add("--out", type=Path, default=Path("results/runs"), help="gets the results (default results/runs)")
+    add("--out", type=Path, default=out, help=out_help)
     add("--device", default="auto", help="auto, cpu, cuda or cuda:<n> (default auto)")
     add("--workers", type=int, default=4, help="processes that decode streamed images (default 4)")
     add("--checkpoint-minutes", type=float, default=5, help="between checkpoints (default 5); 0 saves at every step")
@@ -71,7 +69,7 @@ def run(recipe, *, data_dir, out, device="auto", workers=4, checkpoint_minutes=5
     files = RunFiles(out, recipe)
     if result := files.finished():
         if not quiet:
-            print(f"{files.result} is there already: test error {result['test_error']:.2f} %")
+            print(f"{files.result} is there already ({result['images']['train']} training images)")
         return result
     if not checkpoint_minutes >= 0:
         raise BadInput(f"--checkpoint-minutes must be at least 0, not {checkpoint_minutes}")
@@ -87,7 +85,7 @@ def run(recipe, *, data_dir, out, device="auto", workers=4, checkpoint_minutes=5
 
 
 def set_up_backends(device, deterministic):
-    """TF32 and cuDNN's autotuner on a GPU, or their opposite for bit-equal repetition."""
+    """TF32 on a GPU, and cuDNN's autotuner, or for bit-equal repetition deterministic algorithms alone."""
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.set_float32_matmul_precision("high")
@@ -97,7 +95,7 @@ def set_up_backends(device, deterministic):
 
 
 def build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet):
-    """The engine.Trainer of a recipe. Raises BadInput where the images or the device are not what it needs."""
+    """The engine.Trainer of a recipe. Raises BadInput or data.DataError where device or images do not do."""
     if recipe.amp == "fp16" and device.type != "cuda":
         raise BadInput("--amp fp16 needs a CUDA device; on a CPU there is bf16")
     datasets, net = objects(recipe, data_dir, workers)
@@ -108,13 +106,10 @@ def build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet):
 
 
 def objects(recipe, data_dir, workers=0):
-    """The recipe's images and its network with the weights it starts from. Raises BadInput where images lack."""
-    try:
-        datasets = recipes.datasets(recipe, data_dir, workers)
-    except data.DataError as error:
-        raise BadInput(str(error)) from error
+    """The recipe's images and its network with the weights it starts from. Raises data.DataError where images lack."""
+    datasets = recipes.datasets(recipe, data_dir, workers)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
+        torch.default_generator.manual_seed(recipe.seed)
         return datasets, recipes.network(recipe, len(datasets.classes))
 
 
@@ -143,18 +138,18 @@ def summary(trainer, tested):
 
 def one_line(error):
     """What went wrong, on stderr."""
-    print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+    print(f"{Path(sys.argv[0]).name}: {' '.join(str(error).split())}", file=sys.stderr)
 
 
 def explain(function):
-    """The exit status of a script's work: what function returns, or one line on stderr and
+    """The exit status of a script's work: what function returns, or after one line on stderr another.
 
-    2 for bad input, 1 for a run that failed, 128 + the signal for one that was stopped.
+    2 for bad input, 1 for a run that failed, 128 + the signal where it was stopped.
     """
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         return function()
-    except (BadInput, recipes.RecipeError) as error:
+    except (BadInput, recipes.RecipeError, data.DataError) as error:
         one_line(error)
         return 2
     except RunFailed as error:
@@ -164,6 +159,9 @@ def explain(function):
         number = stopped.args[0]
         one_line(f"stopped by {signal.Signals(number).name} and saved; the same command goes on from here")
         return 128 + number
+    except KeyboardInterrupt:
+        one_line("interrupted; the same command starts again")
+        return 130
 
 
 def train_from(args):

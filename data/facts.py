@@ -48,6 +48,6 @@ FACTS = {
     "svhn": Facts(_HALF, _HALF, 2, False, 32, 10, 733, 7325),
     "tiny_imagenet": Facts(_HALF, _HALF, 4, True, 64, 200, 50),
     "imagenet": Facts((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 0, True, 224, 1000, 10),
-    "digits": Facts(_HALF, _HALF, 2, False, 32, 10, 20),
+    "digits": Facts(_HALF, _HALF, 2, False, 32, 10, 10),
     "folder": Facts(_HALF, _HALF, None, True, None, None, None),
 }

@@ -11,6 +11,7 @@ Evaluation is `model(x)`: nothing of a method can leak into it.
 """
 
 import math
+from numbers import Real
 
 import numpy as np
 import torch
@@ -111,7 +112,7 @@ def check_probability(name, value):
 
 def check_positive(name, value):
     """Raise ValueError unless value is above 0 and finite."""
-    if not 0 < value < math.inf:
+    if not isinstance(value, Real) or not 0 < value < math.inf:
         raise ValueError(f"{name} must be above 0, not {value}")
 
 

@@ -9,24 +9,28 @@ backward pass, alone and on the real shapes, over the time of a step of `none`.
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
-import torch
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import data  # noqa: E402
-import engine  # noqa: E402
-import models  # noqa: E402
-import recipes  # noqa: E402
-import train  # noqa: E402
-from data.loaders import TRAIN, MemoryLoader, Pool  # noqa: E402
+from scripts import check_install
+
+check_install.main()  # before anything else imports torchvision
+
+import numpy as np
+import torch
+
+import data
+import engine
+import models
+import recipes
+import train
+from data.loaders import TRAIN, MemoryLoader, Pool
+from records import BadInput, make_folder, write_json
 
 
 def cases(model):
@@ -133,15 +137,10 @@ def pipeline(args, device):
     return 45000 / statistics.median(seconds[1:])
 
 
-def main():
+def measure(args):
     """Measure, print a table, and write it with device and versions where --out says."""
-    parser = train.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="preactresnet18", choices=models.MODELS)
-    parser.add_argument("--batch-size", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=5, help="counted steps of every method (default 5)")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--out", type=Path, help="a .json file for the figures")
-    args = parser.parse_args()
+    if args.rounds < 1 or args.batch_size < 1:
+        raise BadInput(f"--rounds and --batch-size must be at least 1, not {args.rounds} and {args.batch_size}")
     device = engine.select_device(args.device)
     rows, images = methods(args, device), pipeline(args, device)
     print(f"| {args.model}, batch {args.batch_size} | step (ms) | over none | own operations (ms) | of none's step |")
@@ -153,9 +152,17 @@ def main():
         keys = ("case", "step_ms", "over_none", "own_ms", "own_percent")
         record = {"command": " ".join(["python", *sys.argv]), "environment": engine.environment(device)}
         record |= {"methods": [dict(zip(keys, row)) for row in rows], "input_images_per_second": images}
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(record, indent=1) + "\n")
+        make_folder(args.out.parent)
+        write_json(args.out, record)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    parser = train.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="preactresnet18", choices=models.MODELS)
+    parser.add_argument("--batch-size", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=5, help="counted steps of every method (default 5)")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path, help="a .json file for the figures")
+    arguments = parser.parse_args()
+    sys.exit(train.explain(lambda: measure(arguments)))

@@ -6,11 +6,12 @@ import matplotlib
 import numpy as np
 import torch
 
+import data
 import recipes
 import regularizers
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import pyplot as plt
 
 SHOWN = 6  # samples of a batch
 BATCH = 20
@@ -49,10 +50,11 @@ def error_curves(logs, path):
     save(figure, path)
 
 
-def mixed_batch(datasets, net, path):
+def mixed_batch(recipe, datasets, net, path):
     """One batch as every method mixes it, and beside it which share of every feature is still the sample's own.
 
-    At layer 0 the images; at layer 1 the first channel of conv1's output, and that channel's mask.
+    At layer 0 the images; at layer 1 the first channel of conv1's output, and that channel's mask. Every method has the
+    hyper-parameters of the recipe's data set and network.
     """
     x, y = next(datasets.train.batches(BATCH, "cpu"))
     figure, axes = plt.subplots(len(PICTURES) + 1, 2 * SHOWN, figsize=(2 * SHOWN, len(PICTURES) + 1))
@@ -65,7 +67,7 @@ def mixed_batch(datasets, net, path):
     for row, (method, k) in zip(axes[1:], PICTURES):
         with torch.no_grad():
             h = x if k == 0 else net.stages[0](x)
-        mixed, own = mixed_and_own(regularizer_at(method, k, len(datasets.classes)), k, h, x, y, net)
+        mixed, own = mixed_and_own(regularizer_at(recipe, method, k), k, h, x, y, net)
         draw_row(row[:SHOWN], to_pixels(mixed, datasets) if k == 0 else stretched(mixed[:, :1]))
         draw_row(row[SHOWN:], own[:, :1])
         label = f"{recipes.LABELS[method]}, {'input' if k == 0 else 'conv1'}"
@@ -74,11 +76,12 @@ def mixed_batch(datasets, net, path):
     save(figure, path)
 
 
-def regularizer_at(method, k, num_classes):
-    """The method with its defaults, made to act on every batch at layer k."""
-    fixed = {"prob": 1.0, "layers": (k,)}
-    known = regularizers.hyperparameters(method)
-    return regularizers.build(method, num_classes, **{name: fixed[name] for name in fixed if name in known})
+def regularizer_at(recipe, method, k):
+    """A method for the recipe's data set and network, made to act on every batch at layer k."""
+    always = recipes.applicable(method, {"prob": 1.0, "layers": (k,)})
+    fixed = {name: value for name, value in always.items() if name in regularizers.hyperparameters(method)}
+    recipe = recipes.resolve(recipe.dataset, recipe.model, method, width=recipe.width, **fixed)
+    return recipes.regularizer(recipe, data.FACTS[recipe.dataset].num_classes)
 
 
 def mixed_and_own(regularizer, k, h, x, y, net):

@@ -19,15 +19,22 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import torch
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import recipes  # noqa: E402
-import train  # noqa: E402
-from records import BadInput, RunFiles, write_whole  # noqa: E402
-from scripts import figures  # noqa: E402
+from scripts import check_install
+
+check_install.main()  # before anything else imports torchvision
+
+import data
+import engine
+import recipes
+import train
+from records import BadInput, RunFiles, make_folder, write_whole
+from scripts import figures
 
 PAPER_NAMES = {  # of the networks in results/paper
     "preactresnet18": "PreActResNet18",
@@ -60,9 +67,7 @@ class Grid:
     def recipe(self, dataset, model, method, seed):
         """The recipe of one run."""
         options = self.table.overrides | self.overrides
-        taken = recipes.applicable(method, options)
-        images = str(self.data_dir.resolve()) if dataset == "folder" else None
-        return recipes.resolve(dataset, model, method, seed, images=images, **taken)
+        return recipes.resolve(dataset, model, method, seed, **recipes.applicable(method, options))
 
     def recipes(self):
         """The recipes of all runs, seed by seed, so that every cell has a first number early."""
@@ -76,11 +81,11 @@ def parser():
     found.add_argument("--datasets", nargs="+", help="of the table's, by default all")
     found.add_argument("--models", nargs="+", help="of the table's, by default all")
     found.add_argument("--methods", nargs="+", help="of the table's, by default all")
-    found.add_argument("--seeds", type=int, metavar="N", help="the first N of the table's seeds, by default all")
+    found.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N - 1, by default the table's")
     found.add_argument("--jobs", type=int, help="runs at a time (default: one a GPU, or one a core)")
     found.add_argument("--no-run", action="store_true", help="render what is there, launch nothing")
-    train.add_run_flags(found)
-    found.set_defaults(out=None)
+    out_help = "gets runs, tables and figures (default results, for the demo results/demo)"
+    train.add_run_flags(found, out_help, out=None)
     recipes.add_flags(found)
     return found
 
@@ -112,49 +117,80 @@ def grid_of(args):
 def train_one(recipe, options, threads):
     """One run in a process of its own; a signal meant for the table reaches it through its parent alone."""
     os.setsid()
-    train.torch.set_num_threads(threads)
-    sys.exit(train.explain(lambda: train.run(recipe, quiet=True, **options) and 0))
+    torch.set_num_threads(threads)
+
+    def quietly():
+        train.run(recipe, quiet=True, **options)
+        return 0
+
+    sys.exit(train.explain(quietly))
 
 
 def launch(grid, wanted, options, jobs):
     """Train the recipes that are not finished, `jobs` at a time, under one progress bar over all their epochs.
 
-    Returns the recipes that failed. Ctrl-C and SIGTERM save and stop all runs and raise KeyboardInterrupt.
+    Returns the recipes that failed. SIGINT and SIGTERM save and stop all runs and raise engine.Stopped.
     """
     missing = [recipe for recipe in wanted if not RunFiles(grid.runs, recipe).finished()]
     if not missing:
         return []
+    engine.select_device(options["device"])
+    for recipe in {recipe.dataset: recipe for recipe in missing}.values():
+        recipes.datasets(recipe, options["data_dir"], options["workers"])  # decoded once, refused once
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["__main__"])  # torch is imported once for all runs
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    waiting, running, failed = list(missing), {}, []
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with tqdm(total=sum(recipe.epochs for recipe in wanted), unit="epoch", dynamic_ncols=True) as bar:
+    slots, running, failed = list(range(jobs)), {}, []
+    done = sum(recipe.epochs for recipe in wanted) - sum(recipe.epochs for recipe in missing)
+    with stop_signals(), tqdm(total=sum(recipe.epochs for recipe in wanted), unit="epoch", dynamic_ncols=True) as bar:
         try:
-            while waiting or running:
-                while waiting and len(running) < jobs:
-                    recipe = waiting.pop(0)
-                    running[recipe] = context.Process(target=train_one, args=(recipe, options, threads))
-                    running[recipe].start()
+            while missing or running:
+                while missing and slots:
+                    recipe, slot = missing.pop(0), slots.pop(0)
+                    arguments = (recipe, options | {"device": device_of(slot, options["device"])}, threads)
+                    running[recipe] = context.Process(target=train_one, args=arguments), slot
+                    running[recipe][0].start()
                 time.sleep(POLL_SECONDS)
-                for recipe in [recipe for recipe, process in running.items() if not process.is_alive()]:
-                    if running.pop(recipe).exitcode:
-                        failed.append(recipe)
-                show(bar, grid, wanted, running)
-        except KeyboardInterrupt:
-            for process in running.values():
+                for recipe, (process, slot) in list(running.items()):
+                    if not process.is_alive():
+                        del running[recipe]
+                        slots.append(slot)
+                        failed += [recipe] * bool(process.exitcode)
+                        done += recipe.epochs
+                bar.n = done + sum(epochs_done(RunFiles(grid.runs, recipe)) for recipe in running)
+                bar.set_postfix_str(", ".join(f"{recipe.method} {recipe.seed}" for recipe in running))
+        except engine.Stopped:
+            for process, _ in running.values():
                 process.terminate()
-            for process in running.values():
+            for process, _ in running.values():
                 process.join()
             raise
     return failed
 
 
-def show(bar, grid, wanted, running):
-    """Bring the progress bar up to date from the runs' logs."""
-    bar.n = sum(epochs_done(RunFiles(grid.runs, recipe)) for recipe in wanted)
-    bar.set_postfix_str(", ".join(f"{recipe.method} {recipe.seed}" for recipe in running), refresh=False)
-    bar.refresh()
+def device_of(slot, name):
+    """The device of the slot-th run at a time: GPUs in turn where there are several and none was named."""
+    count = torch.cuda.device_count()
+    return f"cuda:{slot % count}" if name in ("auto", "cuda") and count > 1 else name
+
+
+@contextlib.contextmanager
+def stop_signals():
+    """Within it, SIGINT and SIGTERM raise engine.Stopped, once; a second one acts as usual."""
+
+    def stop(number, frame):
+        restore()
+        raise engine.Stopped(number)
+
+    def restore():
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        restore()
 
 
 def epochs_done(files):
@@ -173,6 +209,9 @@ def collect(grid, wanted):
     for recipe in wanted:
         files = RunFiles(grid.runs, recipe)
         if result := files.finished():
+            classes = data.FACTS[recipe.dataset].num_classes
+            if result["classes"] != classes:
+                raise BadInput(f"{files.result} saw {result['classes']} of the {classes} classes of {recipe.dataset}")
             metrics = {name: result[name] for name, _ in grid.table.metrics}
             rows.append({name: result[name] for name in ("dataset", "model", "method", "seed")} | metrics)
     return pd.DataFrame(rows, columns=["dataset", "model", "method", "seed", *dict(grid.table.metrics)])
@@ -261,29 +300,27 @@ def write(grid, wanted):
     text = markdown(grid, rows)
     for folder, suffix, content in (("tables", "md", text), ("tables", "csv", rows.to_csv(index=False))):
         path = grid.out / folder / f"{grid.name}{grid.tag}.{suffix}"
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, lambda file, content=content: file.write(content.encode()))
     print(text)
     print(f"written to {grid.out / 'tables'}")
     if grid.name == "demo" and len(runs):
         logs = {recipe: RunFiles(grid.runs, recipe).log for recipe in wanted}
         figures.error_curves(logs, grid.out / "figures" / f"demo_curves{grid.tag}.png")
-        figures.mixed_batch(*train.objects(wanted[0], grid.data_dir), grid.out / "figures" / "demo_batch.png")
+        picture = grid.out / "figures" / f"demo_batch{grid.tag}.png"
+        figures.mixed_batch(wanted[0], *train.objects(wanted[0], grid.data_dir), picture)
         print(f"pictures in {grid.out / 'figures'}")
 
 
 def make(args):
-    """Launch, collect and render what a command line asks for; 1 where a run failed, 130 when interrupted."""
+    """Launch, collect and render what a command line asks for; 1 where a run failed."""
     grid = grid_of(args)
     wanted, failed = grid.recipes(), []
+    for folder in ("tables", "figures"):
+        make_folder(grid.out / folder)
     if not args.no_run:
         options = {name: getattr(args, name) for name in train.RUN_FLAGS} | {"out": grid.runs}
-        jobs = args.jobs or train.torch.cuda.device_count() or os.cpu_count() or 1
-        try:
-            failed = launch(grid, wanted, options, jobs)
-        except KeyboardInterrupt:
-            train.one_line("stopped and saved; the same command goes on from here")
-            return 130
+        jobs = args.jobs or torch.cuda.device_count() or os.cpu_count() or 1
+        failed = launch(grid, wanted, options, jobs)
     write(grid, wanted)
     for recipe in failed:
         train.one_line(f"failed: {recipe.method} with {recipe.model} on {recipe.dataset}, seed {recipe.seed}")

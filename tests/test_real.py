@@ -1,4 +1,4 @@
-"""The main job on real images, at reduced size: every kind of method learns something on CIFAR-100 and Tiny-ImageNet."""
+"""The main job on real images, at reduced size: every kind of method learns on CIFAR-100 and Tiny-ImageNet."""
 
 import os
 

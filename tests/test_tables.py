@@ -31,6 +31,7 @@ def finish(grid, cell, seed, **numbers):
     files = RunFiles(grid.runs, recipe)
     files.stem.parent.mkdir(parents=True, exist_ok=True)
     result = dict(zip(("dataset", "model", "method"), cell), seed=seed, recipe=recipes.used(recipe), **numbers)
+    result.setdefault("classes", data.FACTS[cell[0]].num_classes)
     files.result.write_text(json.dumps(result))
     return files
 
@@ -80,6 +81,13 @@ def test_runs_with_overrides_never_enter_the_papers_table(tmp_path):
         tables.collect(plain, plain.recipes())
 
 
+def test_runs_on_a_part_of_the_classes_do_not_enter(tmp_path):
+    found = grid(tmp_path, *TABLE2)
+    finish(found, ("cifar100", "wrn28_10", "none"), 0, test_error=5.0, classes=10)
+    with pytest.raises(BadInput, match="seed0.json saw 10 of the 100 classes of cifar100"):
+        tables.collect(found, found.recipes())
+
+
 def test_hyperparameters_go_to_the_methods_that_have_them(tmp_path):
     found = grid(tmp_path, *TABLE2, "--alpha", "0.5")
     assert {r.method: r.alpha for r in found.recipes()} == {"none": None, "mixup": 0.5, "patchup_hard": None}
@@ -104,7 +112,10 @@ def test_the_demo_is_interrupted_goes_on_and_is_not_repeated(tmp_path):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert "tables.py: stopped and saved; the same command goes on from here" in errors and "Traceback" not in errors
+    assert (
+        "tables.py: stopped by SIGINT and saved; the same command goes on from here" in errors
+        and "Traceback" not in errors
+    )
     assert not (runs / "none/seed0.json").exists() and (runs / "none/seed0.checkpoint.pt").exists()
 
     process = demo(tmp_path, "--seeds", "2")
@@ -115,7 +126,7 @@ def test_the_demo_is_interrupted_goes_on_and_is_not_repeated(tmp_path):
     assert len(results) == 4 and printed.count("(2)") == 6
     for name in ("tables/demo-width4-epochs3.md", "tables/demo-width4-epochs3.csv"):
         assert (tmp_path / name).stat().st_size > 100
-    for name in ("demo_curves-width4-epochs3.png", "demo_batch.png"):
+    for name in ("demo_curves-width4-epochs3.png", "demo_batch-width4-epochs3.png"):
         assert (tmp_path / "figures" / name).read_bytes()[:4] == b"\x89PNG"
 
     process = demo(tmp_path, "--seeds", "2")
@@ -142,11 +153,12 @@ def test_a_failed_run_is_named_and_the_others_go_on(tmp_path):
 def test_own_shares_are_what_the_mixing_kept(method, k, tmp_path):
     """own h + (1 - own) h[partner], for methods that have partners, is the mixed batch itself."""
     datasets = data.load("digits", tmp_path, seed=0, val_per_class=10, train_per_class=10)
-    net = recipes.network(recipes.resolve("digits", "preactresnet18", method, width=4), 10)
+    recipe = recipes.resolve("digits", "preactresnet18", method, width=4)
+    net = recipes.network(recipe, 10)
     x, y = next(datasets.train.batches(figures.BATCH))
     with torch.no_grad():
         h = x if k == 0 else net.stages[0](x)
-    regularizer = figures.regularizer_at(method, k, 10)
+    regularizer = figures.regularizer_at(recipe, method, k)
     mixed, own = figures.mixed_and_own(regularizer, k, h, x, y, net)
     assert mixed.shape == own.shape == (figures.SHOWN, *h.shape[1:])
     assert 0 < own.mean() < 1

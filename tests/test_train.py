@@ -99,7 +99,7 @@ def test_best_epoch_is_chosen_on_validation_and_tested(train_tiny, tmp_path):
     lines, _, best, last = outcome(tmp_path / "runs")
     errors = [line["val_error"] for line in lines]
     assert result["best_epoch"] == errors.index(min(errors)) and result["val_error"] == min(errors)
-    recipe = recipes.Recipe(**{**result["recipe"], "milestones": tuple(result["recipe"]["milestones"])})
+    recipe = recipes.resolve("digits", "preactresnet18", "none", **TINY | {"epochs": 4})
     datasets, net = train.objects(recipe, tmp_path)
     for weights, name in ((best, "test"), (last, "last_epoch_test")):
         net.load_state_dict(weights)
@@ -271,11 +271,26 @@ def test_no_checkpoint_left_is_refused_and_code_in_it_is_not_run(unfinished, tra
     assert not (tmp_path / "evil").exists()
 
 
-def test_a_second_process_on_the_same_run_is_refused(train_tiny, tmp_path):
+def test_a_second_process_on_the_same_run_is_refused(tmp_path):
+    """And one that is forked from the first, as workers are, does not hold the run when the first is gone."""
     files = RunFiles(tmp_path / "runs", recipes.resolve("digits", "preactresnet18", "none", **TINY))
-    with files.lock(), pytest.raises(BadInput, match=f"seed0 is being trained by process {os.getpid()}"):
-        train_tiny()
-    train_tiny()
+    hold = "import os, sys, time; os.fork(); print(flush=True); time.sleep(60)"
+    prepare = "import recipes; from records import RunFiles; from pathlib import Path; "
+    prepare += f"recipe = recipes.resolve('digits', 'preactresnet18', 'none', **{TINY}); "
+    prepare += f"lock = RunFiles(Path({str(tmp_path / 'runs')!r}), recipe).lock(); lock.__enter__(); "
+    first = subprocess.Popen(
+        [sys.executable, "-c", prepare + hold], cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        first.stdout.readline()
+        with pytest.raises(BadInput, match=f"seed0 is being trained by process {first.pid} on "), files.lock():
+            pass
+        first.kill()
+        first.wait()
+        with files.lock():
+            pass
+    finally:
+        os.killpg(first.pid, signal.SIGKILL)
 
 
 def test_a_full_disk_leaves_the_previous_checkpoint_whole(unfinished, train_tiny, tmp_path):
@@ -305,12 +320,44 @@ def test_write_whole_passes_on_what_the_system_says(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(train_tiny, tmp_path):
-    message = r"the loss is not finite at step \d of epoch \d with learning rate 1e\+20: try a lower --lr"
-    with pytest.raises(RunFailed, match=message):
-        train_tiny(lr=1e20, checkpoint_minutes=0)
+    message = r"the (loss is|weights are) not finite at step \d of epoch \d with learning rate .*: try a lower --lr"
     folder = tmp_path / "runs/digits/preactresnet18/none"
+    with pytest.raises(RunFailed, match=message) as told:
+        train_tiny(lr=1e39, checkpoint_minutes=0)
+    assert not folder.with_name("seed0.checkpoint.pt").exists() and "checkpoint" not in str(told.value)
+    with pytest.raises(RunFailed, match=message + ".*seed0.checkpoint.pt is from before it"):
+        train_tiny(lr=1e4, checkpoint_minutes=0, out=tmp_path / "runs2", epochs=30)
+    folder = tmp_path / "runs2/digits/preactresnet18/none"
     state = records.load_checkpoint(folder / "seed0.checkpoint.pt")
+    assert all(torch.isfinite(tensor).all() for tensor in state["net"].values())
     assert torch.isfinite(state["losses"]).all() and not (folder / "seed0.json").exists()
+
+
+def test_a_signal_while_testing_does_not_mix_up_the_weights(train_tiny, tmp_path, monkeypatch):
+    """SIGTERM during the test of the best weights, which follows that of the last ones."""
+    real, tests = engine.logits_of, iter(range(100))
+
+    def logits_of(net, loader, *given, **options):
+        if len(loader) == 797 and next(tests) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(net, loader, *given, **options)
+
+    train_tiny(out=tmp_path / "whole", epochs=4)
+    monkeypatch.setattr(engine, "logits_of", logits_of)
+    try:
+        train_tiny(epochs=4)
+    except engine.Stopped:
+        train_tiny(epochs=4)
+    assert next(tests) >= 2
+    assert_same_outcome(outcome(tmp_path / "runs"), outcome(tmp_path / "whole"))
+
+
+def test_weights_alone_are_no_checkpoint(unfinished, train_tiny):
+    state = records.load_checkpoint(unfinished.checkpoint)
+    unfinished.checkpoint_before.unlink()
+    torch.save({"recipe": state["recipe"], "net": state["net"]}, unfinished.checkpoint)
+    with pytest.raises(BadInput, match="holds weights alone, no training to go on with"):
+        train_tiny()
 
 
 def test_other_images_are_refused(unfinished, train_tiny, monkeypatch):
