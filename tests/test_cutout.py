@@ -5,21 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from common import batch, run
 
 from regularizers.base import Regularizer
 from regularizers.cutout import Cutout, cut_holes
-
-
-def batch(size=5, height=12, width=9, classes=4):
-    generator = torch.Generator().manual_seed(size)
-    x = torch.randn(size, 3, height, width, generator=generator)
-    return x, torch.arange(size) % classes
-
-
-def run(method, x, y, key=(0, 0, 0, 0)):
-    method.seed(*key)
-    method.draw(x, y, None)
-    return method
 
 
 def cut_by_hand(x, centre_y, centre_x, length):

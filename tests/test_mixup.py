@@ -3,22 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from common import batch, run
 
 from regularizers.mixup import ManifoldMixup, Mixup, mix_partners
 
 SHAPES = [(3, 32, 32), (8, 32, 32), (8, 32, 32), (16, 16, 16)]
-
-
-def batch(size=5, height=6, width=4, classes=4):
-    generator = torch.Generator().manual_seed(size)
-    x = torch.randn(size, 3, height, width, generator=generator)
-    return x, torch.arange(size) % classes
-
-
-def run(method, x, y, key=(0, 0, 0, 0)):
-    method.seed(*key)
-    method.draw(x, y, None)
-    return method
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.3, 0.8, 1.0])
