@@ -358,7 +358,11 @@ def differences(one, other):
 
 def add_flags(parser):
     """A flag for every field of Recipe but dataset, model, method and seed."""
-    group = parser.add_argument_group("recipe (by default the paper's for this data set, network and method)")
+    group = parser.add_argument_group(
+        "recipe",
+        "By default the paper's for this data set, network and method. "
+        "Sources: [P] the paper, [C] its official code, [CM] CutMix's code, [PM] Puzzle Mix's code.",
+    )
     for name, meta in OPTIONS.items():
         if meta["parse"] is bool:
             group.add_argument(flag(name), action=argparse.BooleanOptionalAction, help=meta["help"])
