@@ -9,7 +9,7 @@ import recipes
 import train
 
 IMAGES = os.environ.get("PATCHUP_DATA")
-SHORT = {"width": 16, "criterion": "ce", "lr": 0.05, "batch_size": 25, "val_per_class": 5}
+SHORT = {"width": 16, "criterion": "ce", "lr": 0.01, "batch_size": 25, "val_per_class": 5}
 
 
 def run(tmp_path, dataset, method, **options):
@@ -22,8 +22,8 @@ def run(tmp_path, dataset, method, **options):
 
 @pytest.mark.parametrize("method", ["none", "patchup_soft", "patchup_hard", "puzzlemix"])
 def test_cifar100(tmp_path, method):
-    result = run(tmp_path, "cifar100", method, train_per_class=30, epochs=4)
-    assert result["classes"] == 100 and result["images"] == {"train": 3000, "val": 500, "test": 10000}
+    result = run(tmp_path, "cifar100", method, train_per_class=40, epochs=4)
+    assert result["classes"] == 100 and result["images"] == {"train": 4000, "val": 500, "test": 10000}
     assert result["test_error"] < 96  # chance is 99
 
 
