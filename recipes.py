@@ -215,6 +215,8 @@ def resolve(dataset, model, method, seed=0, images=None, **overrides):
     values |= _network_settings(model, values["image_size"], overrides) | EVERYONE | BY_DATASET.get(dataset, {})
     values |= _schedule_settings(dataset, model, overrides)
     own = regularizers.hyperparameters(method)
+    if unnamed := [name for name in own if name not in OPTIONS]:
+        raise RecipeError(f"the method {method} takes {unnamed[0]}, which recipes.Recipe has no field for")
     values |= own | method_settings(dataset, model, method, values["image_size"])
     for name in overrides:
         if name in values:

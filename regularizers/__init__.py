@@ -2,7 +2,8 @@
 
     regularizer = build("patchup_hard", num_classes=100, gamma=0.5)
 
-A new method is a class derived from Regularizer and a line in METHODS; its keyword arguments become its flags.
+A new method is a class derived from Regularizer and a line in METHODS; its keyword arguments become its flags once
+recipes.Recipe has fields of these names.
 """
 
 import inspect

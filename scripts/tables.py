@@ -304,6 +304,8 @@ def write(grid, wanted):
     print(text)
     print(f"written to {grid.out / 'tables'}")
     if grid.name == "demo" and len(runs):
+        print("drawing the pictures", flush=True)
+        torch.set_num_threads(1)  # networks this small are slower on more, far slower on a busy machine
         logs = {recipe: RunFiles(grid.runs, recipe).log for recipe in wanted}
         figures.error_curves(logs, grid.out / "figures" / f"demo_curves{grid.tag}.png")
         picture = grid.out / "figures" / f"demo_batch{grid.tag}.png"

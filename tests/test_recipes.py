@@ -127,3 +127,13 @@ def test_flags_and_fields_are_the_same():
 def test_unknown_fields_are_refused():
     with pytest.raises(RecipeError, match="unknown field 'learning_rate'; a recipe has train_per_class"):
         resolve("cifar10", "wrn28_10", "none", learning_rate=1)
+
+
+def test_a_new_method_whose_arguments_have_no_field_is_refused(monkeypatch):
+    class Noise(regularizers.Regularizer):
+        def __init__(self, num_classes, criterion="bce", *, sigma=0.1):
+            super().__init__(num_classes, criterion)
+
+    monkeypatch.setitem(regularizers.METHODS, "noise", Noise)
+    with pytest.raises(RecipeError, match="the method noise takes sigma, which recipes.Recipe has no field for"):
+        resolve("cifar10", "wrn28_10", "noise")
