@@ -8,7 +8,6 @@ import torch
 
 import data
 import recipes
-import regularizers
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -78,8 +77,7 @@ def mixed_batch(recipe, datasets, net, path):
 
 def regularizer_at(recipe, method, k):
     """A method for the recipe's data set and network, made to act on every batch at layer k."""
-    always = recipes.applicable(method, {"prob": 1.0, "layers": (k,)})
-    fixed = {name: value for name, value in always.items() if name in regularizers.hyperparameters(method)}
+    fixed = recipes.applicable(method, {"prob": 1.0, "layers": (k,)})
     recipe = recipes.resolve(recipe.dataset, recipe.model, method, width=recipe.width, **fixed)
     return recipes.regularizer(recipe, data.FACTS[recipe.dataset].num_classes)
 
