@@ -69,23 +69,41 @@ def logits_of(net, loader, device, amp="off", channels_last=False, epoch=0, chec
     return torch.cat(logits), torch.cat(labels)
 
 
-def metrics(logits, labels):
-    """Top-1 error in percent, NLL in nats, ECE and Brier score of logits [N, C] for labels [N].
+def outcomes(logits, labels):
+    """What became of each image, from logits [B, C] and labels [B]: a dict of tensors [B].
 
-    ECE: expected calibration error with 15 bins of equal width, in [0, 1] (Guo et al., 2017). Brier: squared distance
-    of the softmax and the one-hot label, summed over classes, mean over samples, in [0, 2].
+    predicted: the class, int64; nll: in nats, float64; confidence: the predicted class's softmax, float64 in [0, 1];
+    brier: squared distance of the softmax and the one-hot label, summed over classes, float64 in [0, 2].
     """
     log_p = F.log_softmax(logits.double(), dim=1)
     p = log_p.exp()
     confidence, predicted = p.max(dim=1)
-    right = (predicted == labels).double()
+    return {
+        "predicted": predicted,
+        "nll": F.nll_loss(log_p, labels, reduction="none"),
+        "confidence": confidence,
+        "brier": p.square().sum(dim=1) - 2 * p.gather(1, labels[:, None])[:, 0] + 1,
+    }
+
+
+def calibration_error(confidence, right):
+    """ECE, the expected calibration error with 15 bins of equal width, in [0, 1] (Guo et al., 2017).
+
+    confidence float64 [N] in [0, 1]; right [N], whether the prediction was.
+    """
     bins = (confidence * CALIBRATION_BINS).ceil().long().clamp(1, CALIBRATION_BINS) - 1
-    gaps = torch.zeros(CALIBRATION_BINS, dtype=torch.float64, device=logits.device)
-    gaps.index_add_(0, bins, confidence - right)
-    brier = p.square().sum(dim=1) - 2 * p.gather(1, labels[:, None])[:, 0] + 1
-    ece = gaps.abs().sum() / len(labels)
-    values = torch.stack([100 * (1 - right.mean()), F.nll_loss(log_p, labels), ece, brier.mean()])
-    return dict(zip(("error", "nll", "ece", "brier"), values.tolist()))
+    gaps = torch.zeros(CALIBRATION_BINS, dtype=torch.float64, device=confidence.device)
+    gaps.index_add_(0, bins, confidence - right.double())
+    return gaps.abs().sum() / len(confidence)
+
+
+def metrics(logits, labels):
+    """Top-1 error in percent, NLL in nats, ECE and Brier score of logits [N, C] for labels [N]: means of outcomes."""
+    found = outcomes(logits, labels)
+    right = found["predicted"] == labels
+    ece = calibration_error(found["confidence"], right)
+    values = [100 * (1 - right.double().mean()), found["nll"].mean(), ece, found["brier"].mean()]
+    return dict(zip(("error", "nll", "ece", "brier"), torch.stack(values).tolist()))
 
 
 def learning_rate(recipe, progress):

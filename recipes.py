@@ -352,6 +352,18 @@ def used(recipe):
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
+def restore(values):
+    """The Recipe whose `used` gave the dict values. Raises RecipeError if there is none."""
+    if unknown := [name for name in values if name not in FIELDS]:
+        raise RecipeError(f"unknown field {unknown[0]!r}; a recipe has {', '.join(FIELDS)}")
+    try:
+        recipe = Recipe(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        _check(recipe)
+    except (TypeError, KeyError) as error:
+        raise RecipeError(f"not a whole recipe ({error})") from error
+    return recipe
+
+
 def differences(one, other):
     """What differs between two dicts of `used`, in words."""
     names = [name for name in FIELDS if one.get(name) != other.get(name)]
@@ -390,6 +402,10 @@ LABELS = {  # as the paper writes them
 }
 
 
+PAPER_ROBUST = ("manifold_mixup", "cutout", "dropblock", "cutmix", "puzzlemix", "patchup_soft", "patchup_hard")
+PAPER_AFFINE = ("cutout", "cutmix", "manifold_mixup", "puzzlemix", "patchup_soft", "patchup_hard")  # and Figures 6, 14
+
+
 @dataclass(frozen=True)
 class Table:
     """A grid of runs: every data set x model x method x seed, and what its cells show."""
@@ -397,10 +413,11 @@ class Table:
     title: str
     datasets: tuple
     models: tuple
-    metrics: tuple  # (name in a run's result, heading)
+    metrics: tuple = ()  # (name in a run's result, heading)
     methods: tuple = tuple(LABELS)
     seeds: tuple = (0, 1, 2, 3, 4)
     overrides: dict = field(default_factory=dict)  # what differs from the paper's recipe
+    trained_by: str = ""  # the table that trains these runs, where this one shows an evaluation of them
 
     def cells(self):
         """(dataset, model, method) of every cell."""
@@ -408,11 +425,77 @@ class Table:
 
 
 TABLES = {
+    "table1": Table(
+        "Table 1: test error and NLL on Tiny-ImageNet",
+        datasets=("tiny_imagenet",),
+        models=("resnet101", "resnet152", "wrn28_10"),
+        metrics=(("test_error", "test error (%)"), ("test_nll", "test NLL")),
+    ),
     "table2": Table(
         "Table 2: test error on CIFAR-10, CIFAR-100 and SVHN",
         datasets=SMALL,
         models=(*PREACT, "wrn28_10"),
         metrics=(("test_error", "test error (%)"),),
+    ),
+    "table4": Table(
+        "Table 4: test error under affine deformations",
+        datasets=("cifar100",),
+        models=("preactresnet34",),
+        methods=PAPER_AFFINE,
+        trained_by="table2",
+    ),
+    "table5": Table(
+        "Table 5: accuracy under attacks",
+        datasets=("tiny_imagenet",),
+        models=("wrn28_10",),
+        trained_by="table1",
+    ),
+    "table10": Table(
+        "Table 10: test error under affine deformations",
+        datasets=("cifar100",),
+        models=("wrn28_10",),
+        methods=PAPER_AFFINE,
+        trained_by="table2",
+    ),
+    "figure4": Table(
+        "Figure 4: errors under common corruptions",
+        datasets=("tiny_imagenet",),
+        models=("wrn28_10",),
+        trained_by="table1",
+    ),
+    "figure5": Table(
+        "Figure 5: accuracy under FGSM",
+        datasets=("cifar100", "tiny_imagenet"),
+        models=("wrn28_10",),
+        methods=PAPER_ROBUST,
+        trained_by="table2 and table1",
+    ),
+    "figure6": Table(
+        "Figure 6: activation magnitudes after the first two layers",
+        datasets=("cifar100",),
+        models=("wrn28_10",),
+        methods=PAPER_AFFINE,
+        trained_by="table2",
+    ),
+    "figure13": Table(
+        "Figure 13: accuracy under FGSM",
+        datasets=("cifar10", "svhn"),
+        models=(*PREACT, "wrn28_10"),
+        methods=PAPER_ROBUST,
+        trained_by="table2",
+    ),
+    "figure14": Table(
+        "Figure 14: activation magnitudes after conv1 and every layer",
+        datasets=("cifar100",),
+        models=("wrn28_10",),
+        methods=PAPER_AFFINE,
+        trained_by="table2",
+    ),
+    "figure15": Table(
+        "Figure 15: errors under common corruptions",
+        datasets=("tiny_imagenet",),
+        models=("resnet101", "resnet152"),
+        trained_by="table1",
     ),
     "demo": Table(
         "Demo: nine methods on scikit-learn's digits, 10 training images a class, PreActResNet18 of width 16",

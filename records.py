@@ -67,14 +67,14 @@ def write_json(path, value):
     write_whole(path, lambda file: file.write((json.dumps(value, indent=1) + "\n").encode()))
 
 
-def read_json(path):
-    """The JSON of a result file. Raises BadInput, naming the file, where it is not one."""
+def read_json(path, maker="train.py"):
+    """The JSON of a result file that maker wrote. Raises BadInput, naming the file, where it is not one."""
     try:
         found = json.loads(Path(path).read_text())
         if not isinstance(found, dict):
             raise ValueError("no JSON object")
     except (OSError, ValueError) as error:
-        raise BadInput(f"{path} is not a result of train.py ({error}); remove it to run it again") from error
+        raise BadInput(f"{path} is not a result of {maker} ({error}); remove it to run it again") from error
     return found
 
 
@@ -94,6 +94,37 @@ def load_checkpoint(path):
     if not isinstance(state, dict) or "recipe" not in state or "net" not in state:
         raise BadInput(f"{path} is no checkpoint of train.py: it holds no recipe and network")
     return state
+
+
+@contextlib.contextmanager
+def locked(path, what):
+    """Hold the lock file at path. Raises BadInput, beginning with what, if a process has it; or if it cannot be."""
+    make_folder(path.parent)
+    file = _lock_file(path, what)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        file.close()
+
+
+def _lock_file(path, what):
+    """The file at path, open and locked by this process alone (lockf: children of it do not hold the lock)."""
+    while True:
+        try:
+            file = path.open("a+")
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
+                file.truncate(0)
+                file.write(f"{os.getpid()} on {platform.node()}")
+                file.flush()
+                return file
+            file.close()  # its last owner has just removed it
+        except (BlockingIOError, PermissionError):
+            owner = path.read_text().strip() or "of unknown number"
+            raise BadInput(f"{what} by process {owner}") from None
+        except OSError as error:
+            raise BadInput(f"cannot lock {path} ({error.strerror}): give another --out") from error
 
 
 class RunFiles:
@@ -131,35 +162,9 @@ class RunFiles:
         self.require_same_recipe(result.get("recipe", {}), self.result)
         return result
 
-    @contextlib.contextmanager
     def lock(self):
         """Keep other processes off this run. Raises BadInput if one is at it, or the folder cannot be written."""
-        path = self.with_suffix("lock")
-        make_folder(path.parent)
-        file = self._locked(path)
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-            file.close()
-
-    def _locked(self, path):
-        """The file at path, open and locked by this process alone (lockf: children of it do not hold the lock)."""
-        while True:
-            try:
-                file = path.open("a+")
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
-                    file.truncate(0)
-                    file.write(f"{os.getpid()} on {platform.node()}")
-                    file.flush()
-                    return file
-                file.close()  # its last owner has just removed it
-            except (BlockingIOError, PermissionError):
-                owner = path.read_text().strip() or "of unknown number"
-                raise BadInput(f"{self.stem} is being trained by process {owner}") from None
-            except OSError as error:
-                raise BadInput(f"cannot lock {path} ({error.strerror}): give another --out") from error
+        return locked(self.with_suffix("lock"), f"{self.stem} is being trained")
 
     def save_checkpoint(self, state):
         """Save state, with the recipe, as the newest checkpoint; the newest so far becomes the one before."""

@@ -47,13 +47,14 @@ def parser():
     return found
 
 
+DATA_DIR = Path(os.environ.get("PATCHUP_DATA", "datasets"))
 RUN_FLAGS = ("data_dir", "out", "device", "workers", "checkpoint_minutes", "deterministic")
 
 
 def add_run_flags(found, out_help="gets the results (default results/runs)", out=Path("results/runs")):
     """The flags that do not change a result."""
-    add, default = found.add_argument, os.environ.get("PATCHUP_DATA", "datasets")
-    add("--data-dir", type=Path, default=Path(default), help="holds the images (default $PATCHUP_DATA, else datasets)")
+    add = found.add_argument
+    add("--data-dir", type=Path, default=DATA_DIR, help="holds the images (default $PATCHUP_DATA, else datasets)")
     add("--out", type=Path, default=out, help=out_help)
     add("--device", default="auto", help="auto, cpu, cuda or cuda:<n> (default auto)")
     add("--workers", type=int, default=4, help="processes that decode streamed images (default 4)")

@@ -1,5 +1,7 @@
 """Batches of normalised images. Every random choice is a function of (seed, epoch), so that any step can come first."""
 
+import copy
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -12,6 +14,7 @@ from .workers import parallel
 
 # Keep the draws for training and for validation images apart from each other and from other uses of the same seed.
 TRAIN, VAL = 0xDA7A0002, 0xDA7A0003
+SUBSET = 0xDA7A0004
 
 
 def normalise(x, mean, std):
@@ -59,6 +62,13 @@ class Loader:
 
     def __len__(self):
         return len(self.positions)
+
+    def limited(self, count):
+        """This split with `count` of its images, drawn once for everyone, in the split's own order (None: all)."""
+        part = copy.copy(self)
+        if count is not None:
+            part.positions = np.sort(np.random.default_rng(SUBSET).permutation(self.positions)[:count])
+        return part
 
     def steps(self, batch_size, world=1):
         """Batches an epoch. batch_size counts the images of all `world` ranks together.
@@ -137,6 +147,15 @@ class MemoryLoader(Loader):
                 x = crop_flip(x, offsets[mine], flips[mine], self.padding)
             yield normalise(x, mean, std), self.labels.index_select(0, rows[mine])
 
+    def pixel_batches(self, batch_size, device="cpu", start=0):
+        """Yield the images as they are, from the start-th on, in the split's order.
+
+        x uint8 [B, 3, H, W], y int64 [B] and their rows in the pool, int64 [B], on the device.
+        """
+        self.pool.to(device)
+        for rows in torch.from_numpy(self.positions[start:]).to(device).split(batch_size):
+            yield self.images.index_select(0, rows), self.labels.index_select(0, rows), rows
+
 
 class StreamLoader(Loader):
     """A split of image files too many to keep decoded: ImageNet's augmentation in worker processes.
@@ -164,6 +183,14 @@ class StreamLoader(Loader):
         for batch in parallel(self.prepare, keys, self.workers, pin_memory=pin):
             x, colour, y = (v.to(device, non_blocking=True) for v in batch)
             yield augment.recolour(x, colour), y
+
+    def pixel_batches(self, batch_size, device="cpu", start=0):
+        """As MemoryLoader.pixel_batches: the images scaled and cropped as for testing."""
+        rows = self.positions[start:]
+        keys = ((0, rows[i : i + batch_size]) for i in range(0, len(rows), batch_size))
+        for i, (x, _, y) in enumerate(parallel(self.prepare, keys, self.workers)):
+            here = torch.from_numpy(rows[i * batch_size : i * batch_size + len(y)])
+            yield x.to(device), y.to(device), here.to(device)
 
     def prepare(self, key):
         """For key = (epoch, rows of the pool [B]): x uint8 [B, 3, S, S], colour matrices [B, 3, 4], y int64 [B]."""

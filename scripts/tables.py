@@ -9,7 +9,6 @@ overridden by flags; such runs and their table have folders and a title of their
 
 import argparse
 import contextlib
-import dataclasses
 import math
 import multiprocessing
 import os
@@ -31,84 +30,26 @@ check_install.main()  # before anything else imports torchvision
 
 import data
 import engine
+import grids
 import recipes
 import train
 from records import BadInput, RunFiles, make_folder, write_whole
 from scripts import figures
 
-PAPER_NAMES = {  # of the networks in results/paper
-    "preactresnet18": "PreActResNet18",
-    "preactresnet34": "PreActResNet34",
-    "wrn28_10": "WRN-28-10",
-}
 POLL_SECONDS = 0.2
-
-
-@dataclasses.dataclass(frozen=True)
-class Grid:
-    """A table's runs as asked for on this command line, and where they go."""
-
-    name: str
-    table: recipes.Table
-    overrides: dict  # of the recipe, on top of the table's own
-    out: Path
-    data_dir: Path
-
-    @property
-    def tag(self):
-        """What tells runs with overrides from the paper's in file names: `-epochs2`, or nothing."""
-        return "".join(f"-{name}{value}" for name, value in self.overrides.items()).replace(" ", "")
-
-    @property
-    def runs(self):
-        """The folder of the runs."""
-        return self.out / f"runs{self.tag}"
-
-    def recipe(self, dataset, model, method, seed):
-        """The recipe of one run."""
-        options = self.table.overrides | self.overrides
-        return recipes.resolve(dataset, model, method, seed, **recipes.applicable(method, options))
-
-    def recipes(self):
-        """The recipes of all runs, seed by seed, so that every cell has a first number early."""
-        return [self.recipe(*cell, seed) for seed in self.table.seeds for cell in self.table.cells()]
 
 
 def parser():
     """The command line."""
     found = train.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     found.add_argument("table", choices=recipes.TABLES)
-    found.add_argument("--datasets", nargs="+", help="of the table's, by default all")
-    found.add_argument("--models", nargs="+", help="of the table's, by default all")
-    found.add_argument("--methods", nargs="+", help="of the table's, by default all")
-    found.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N - 1, by default the table's")
+    grids.add_flags(found)
     found.add_argument("--jobs", type=int, help="runs at a time (default: one a GPU, or one a core)")
     found.add_argument("--no-run", action="store_true", help="render what is there, launch nothing")
     out_help = "gets runs, tables and figures (default results, for the demo results/demo)"
     train.add_run_flags(found, out_help, out=None)
     recipes.add_flags(found)
     return found
-
-
-def grid_of(args):
-    """The Grid that a command line asks for. Raises BadInput where the table has no such part."""
-    table, chosen = recipes.TABLES[args.table], {}
-    for axis in ("datasets", "models", "methods"):
-        wanted, there = getattr(args, axis) or getattr(table, axis), getattr(table, axis)
-        if unknown := [name for name in wanted if name not in there]:
-            raise BadInput(f"{args.table} has no {unknown[0]} among its {axis}: {', '.join(there)}")
-        chosen[axis] = tuple(name for name in there if name in wanted)
-    if args.seeds is not None and args.seeds < 1:
-        raise BadInput(f"--seeds must be at least 1, not {args.seeds}")
-    if args.jobs is not None and args.jobs < 1:
-        raise BadInput(f"--jobs must be at least 1, not {args.jobs}")
-    seeds = table.seeds if args.seeds is None else tuple(range(args.seeds))
-    out = args.out or ROOT / "results" / ("demo" if args.table == "demo" else "")
-    overrides = recipes.overrides_of(args)
-    for name in overrides:
-        if not any(name in recipes.applicable(method, overrides) for method in chosen["methods"]):
-            raise BadInput(f"{recipes.flag(name)} means nothing to any of the methods {', '.join(chosen['methods'])}")
-    return Grid(args.table, dataclasses.replace(table, seeds=seeds, **chosen), overrides, out, args.data_dir)
 
 
 # ---- launching ----
@@ -217,23 +158,14 @@ def collect(grid, wanted):
     return pd.DataFrame(rows, columns=["dataset", "model", "method", "seed", *dict(grid.table.metrics)])
 
 
-def paper_numbers(name):
-    """(dataset, model, method, metric) -> (mean, std) as the paper prints them, or nothing for the demo."""
-    path = ROOT / "results" / "paper" / f"{name}.csv"
-    if not path.exists():
-        return {}
-    rows = pd.read_csv(path).itertuples()
-    return {(r.dataset, r.model, r.method, r.metric.removesuffix("_pct")): (r.mean, r.std) for r in rows}
-
-
 def compare(grid, runs):
     """A row a cell and metric: n, mean and sample standard deviation of ours, the paper's, and their difference."""
-    paper, rows = paper_numbers(grid.name), []
+    paper, rows = grids.paper_numbers(grid.name), []
     for dataset, model, method in grid.table.cells():
         cell = runs[(runs.dataset == dataset) & (runs.model == model) & (runs.method == method)]
         for metric, _ in grid.table.metrics:
             mean, std = cell[metric].mean(), cell[metric].std(ddof=1)
-            paper_mean, paper_std = paper.get((dataset, PAPER_NAMES.get(model), method, metric), (math.nan, math.nan))
+            paper_mean, paper_std = paper.get((dataset, model, method, metric), (math.nan, math.nan))
             rows.append(
                 {
                     "dataset": dataset,
@@ -251,23 +183,10 @@ def compare(grid, runs):
     return pd.DataFrame(rows)
 
 
-def cell_text(row):
-    """`12.34 ± 0.56 (3)` for ours, `missing` where no run is finished."""
-    if row["n"] == 0:
-        return "missing"
-    return plus_minus(row["mean"], row["std"]) + f" ({row['n']:.0f})"
-
-
-def plus_minus(mean, std):
-    """Mean and standard deviation with enough digits to tell them apart; one run has no deviation."""
-    digits = 0 if abs(mean) >= 1000 else 2 if abs(mean) >= 1 else 3
-    return f"{mean:.{digits}f}" + ("" if math.isnan(std) else f" ± {std:.{digits}f}")
-
-
 def markdown(grid, rows):
     """The table: one part a network, a row a method, a column a data set and metric; the paper's beside ours."""
     paper = bool(rows.paper_mean.notna().any())
-    lines = [f"### {title(grid)}", ""]
+    lines = [f"### {grid.title}", ""]
     rows = rows.set_index(["dataset", "model", "method", "metric"])
     lines += [f"Ours: mean ± sample standard deviation (number of runs).{paper * ' Difference: ours minus the paper.'}"]
     for model in grid.table.models:
@@ -279,21 +198,15 @@ def markdown(grid, rows):
             texts = []
             for dataset, metric, _ in columns:
                 row = rows.loc[(dataset, model, method, metric)]
-                texts.append(cell_text(row))
+                texts.append(grids.cell_text(row["mean"], row["std"], row["n"]))
                 if paper:
-                    texts.append(plus_minus(row.paper_mean, row.paper_std))
+                    texts.append(grids.plus_minus(row.paper_mean, row.paper_std))
                     texts.append(f"{row.difference:+.2f}" if row.n else "")
             lines.append(f"| {recipes.LABELS[method]} | " + " | ".join(texts) + " |")
     return "\n".join(lines) + "\n"
 
 
-def title(grid):
-    """The table's title, which says what differs from the paper's recipe."""
-    changes = ", ".join(f"{name} {value}" for name, value in grid.overrides.items())
-    return grid.table.title + (f" (not the paper's recipe: {changes})" if changes else "")
-
-
-def write(grid, wanted):
+def write(grid, wanted, data_dir):
     """Collect, compare, write Markdown and CSV, print the Markdown; the demo's pictures too."""
     runs = collect(grid, wanted)
     rows = compare(grid, runs)
@@ -309,13 +222,15 @@ def write(grid, wanted):
         logs = {recipe: RunFiles(grid.runs, recipe).log for recipe in wanted}
         figures.error_curves(logs, grid.out / "figures" / f"demo_curves{grid.tag}.png")
         picture = grid.out / "figures" / f"demo_batch{grid.tag}.png"
-        figures.mixed_batch(wanted[0], *train.objects(wanted[0], grid.data_dir), picture)
+        figures.mixed_batch(wanted[0], *train.objects(wanted[0], data_dir), picture)
         print(f"pictures in {grid.out / 'figures'}")
 
 
 def make(args):
     """Launch, collect and render what a command line asks for; 1 where a run failed."""
-    grid = grid_of(args)
+    if args.jobs is not None and args.jobs < 1:
+        raise BadInput(f"--jobs must be at least 1, not {args.jobs}")
+    grid = grids.grid_of(args)
     wanted, failed = grid.recipes(), []
     for folder in ("tables", "figures"):
         make_folder(grid.out / folder)
@@ -323,7 +238,7 @@ def make(args):
         options = {name: getattr(args, name) for name in train.RUN_FLAGS} | {"out": grid.runs}
         jobs = args.jobs or torch.cuda.device_count() or os.cpu_count() or 1
         failed = launch(grid, wanted, options, jobs)
-    write(grid, wanted)
+    write(grid, wanted, args.data_dir)
     for recipe in failed:
         train.one_line(f"failed: {recipe.method} with {recipe.model} on {recipe.dataset}, seed {recipe.seed}")
     return 1 if failed else 0

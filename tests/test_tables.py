@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import data
+import grids
 import recipes
 from records import BadInput, RunFiles
 from scripts import figures, tables
@@ -22,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def grid(tmp_path, *given):
     """The Grid of a command line."""
-    return tables.grid_of(tables.parser().parse_args([*given, "--out", str(tmp_path), "--data-dir", str(tmp_path)]))
+    return grids.grid_of(tables.parser().parse_args([*given, "--out", str(tmp_path), "--data-dir", str(tmp_path)]))
 
 
 def finish(grid, cell, seed, **numbers):
@@ -63,16 +64,16 @@ def test_table2_ours_beside_the_papers(tmp_path, capsys):
 
 
 def test_the_papers_numbers_are_all_there():
-    paper = tables.paper_numbers("table2")
+    paper = grids.paper_numbers("table2")
     cells = recipes.TABLES["table2"].cells()
-    found = [paper[dataset, tables.PAPER_NAMES[model], method, "test_error"] for dataset, model, method in cells]
+    found = [paper[dataset, model, method, "test_error"] for dataset, model, method in cells]
     assert len(found) == 81 and all(0 < mean < 30 and 0 < std < 1 for mean, std in found)
 
 
 def test_runs_with_overrides_never_enter_the_papers_table(tmp_path):
     plain, short = grid(tmp_path, *TABLE2), grid(tmp_path, *TABLE2, "--epochs", "8")
     assert plain.runs == tmp_path / "runs" and short.runs == tmp_path / "runs-epochs8"
-    assert tables.title(short).endswith("(not the paper's recipe: epochs 8)")
+    assert short.title.endswith("(not the paper's recipe: epochs 8)")
     finish(short, ("cifar100", "wrn28_10", "none"), 0, test_error=50.0)
     assert tables.collect(plain, plain.recipes()).empty
     assert len(tables.collect(short, short.recipes())) == 1

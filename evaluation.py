@@ -1,0 +1,519 @@
+"""What the evaluation scripts share: checkpoints in, one record beside each out, a table of them printed.
+
+A script is a Study and two lines (see eval_affine.py). For a checkpoint <run>.best.pt it writes
+
+    <run>.best.<kind>.json           setting, error, NLL and ECE of every case, recipe, versions; written last
+    <run>.best.<kind>.npz            what became of every image: rows, labels, <case>/predicted, <case>/nll, ...
+    <run>.best.<kind>.partial.npz    while it runs: what is done so far
+
+A setting other than the plain one, --limit included, is part of the names: <kind>-limit1000.
+"""
+
+import argparse
+import contextlib
+import functools
+import hashlib
+import io
+import json
+import sys
+import time
+import warnings
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts import check_install
+
+check_install.main()  # before anything else imports torchvision
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from tqdm import tqdm
+
+import data
+import engine
+import grids
+import recipes
+import train
+from records import BadInput, RunFiles, load_checkpoint, locked, make_folder, read_json, write_json, write_whole
+
+SAVE_SECONDS = 60
+
+
+class Study:
+    """One kind of evaluation, whatever the checkpoint.
+
+    kind: names its files; setting: {name: JSON value}, all that decides a result beside checkpoint and images; plain:
+    the setting whose files have the shortest name; tasks: the units of work, each a pass over the images; batch: images
+    at a time.
+    """
+
+    kind = ""
+    tasks = ()
+    batch = engine.EVALUATION_BATCH
+    unit = "error (%)"  # of what is printed
+
+    def __init__(self, **setting):
+        self.setting = setting
+        self.plain = {}
+
+    def images(self, subject):
+        """The rows [n] and labels [n] of the evaluated images, numpy int64; by default of the (limited) test set."""
+        labels = subject.test.labels
+        return subject.test.positions, labels[torch.from_numpy(subject.test.positions).to(labels.device)].cpu().numpy()
+
+    def batches(self, task, subject, start):
+        """Yield x uint8 [B, 3, H, W], y int64 [B], rows int64 [B] of images(subject), on its device.
+
+        From the start-th on. By default the clean test images; rows are their places in the whole test set.
+        """
+        yield from subject.test.pixel_batches(self.batch, subject.device, start)
+
+    def evaluate(self, task, subject, x, y, rows):
+        """{case: {name: tensor [B]}} for one batch; outcomes(logits, y) gives what every case needs.
+
+        May add to self.totals, {name: float64 numpy array}: sums over all batches, stored with the arrays.
+        """
+        return {task: outcomes(subject.logits(x), y)}
+
+    def conclude(self, cases, arrays):
+        """More entries for the record, from its cases {case: {error, ...}} (to be added to) and the stored arrays."""
+        return {}
+
+    def shown(self, record):
+        """{label: value} of what the printed table shows of a record, a row each."""
+        return {case: found["error"] for case, found in record["cases"].items()}
+
+    def paper_metric(self, label):
+        """The name in results/paper of the number that the row called label shows."""
+        return f"test_error@{label}"
+
+    def draw(self, title, records, path):
+        """Draw the study's picture, if it has one, from the records (see frame) to path without suffix."""
+
+    @property
+    def name(self):
+        """The kind, and what of its setting is not plain."""
+        changes = {name: value for name, value in self.setting.items() if value != self.plain.get(name)}
+        return self.kind + "".join(f"-{name}{value}" for name, value in changes.items()).replace("/", "_")
+
+
+def outcomes(logits, labels):
+    """predicted, nll and confidence of every image (see engine.outcomes), as small as they can be kept."""
+    found = engine.outcomes(logits, labels)
+    small = torch.uint8 if logits.shape[1] <= 256 else torch.int16
+    return {
+        "predicted": found["predicted"].to(small),
+        "nll": found["nll"].float(),
+        "confidence": found["confidence"].float(),
+    }
+
+
+# ---- checkpoints ----
+
+
+class PixelClassifier(nn.Module):
+    """A network on pixels: float32 [B, 3, H, W] in [0, 1] to logits, the normalisation inside."""
+
+    def __init__(self, net, mean, std):
+        super().__init__()
+        self.net = net
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def forward(self, x):
+        return self.net((x - self.mean) / self.std)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained network, in evaluation mode and float32, with the test images of its data set."""
+
+    path: Path
+    recipe: recipes.Recipe
+    net: nn.Module
+    test: data.Loader
+    classes: list
+    mean: tuple
+    std: tuple
+    device: torch.device
+
+    @property
+    def classifier(self):
+        """The network on pixels in [0, 1]."""
+        return PixelClassifier(self.net, self.mean, self.std).to(self.device).eval()
+
+    @torch.no_grad()
+    def logits(self, x):
+        """Logits float32 [B, C] of images uint8 [B, 3, H, W]."""
+        return self.net(data.normalise(x, self.mean, self.std))
+
+
+@functools.lru_cache(maxsize=1)
+def test_images(dataset, image_size, folder, workers):
+    """The data set's data.Data; the last one is kept, as many checkpoints share it."""
+    return data.load(dataset, folder, seed=0, val_per_class=None, image_size=image_size, workers=workers)
+
+
+def load_subject(path, args, expected=None):
+    """The Subject of a checkpoint of train.py, as the command line args says.
+
+    expected: the recipe it must have. Raises BadInput, naming the file, where it is none, or not of these images.
+    """
+    state = load_checkpoint(path)
+    try:
+        recipe = recipes.restore(state["recipe"])
+    except (recipes.RecipeError, AttributeError) as error:
+        raise BadInput(f"{path} has no usable recipe: {error}") from error
+    if expected and recipe != expected:
+        words = recipes.differences(state["recipe"], recipes.used(expected))
+        raise BadInput(f"{path} has another recipe ({words}): give its --out, or the file alone without --table")
+    folder = images_folder(recipe, args.data_dir)
+    loaded = test_images(recipe.dataset, recipe.image_size, folder, args.workers)
+    with torch.random.fork_rng(devices=[]):
+        net = recipes.network(recipe, len(loaded.classes))
+    try:
+        net.load_state_dict(state["net"])
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise BadInput(misfit(path, recipe, state["net"], net, loaded, folder)) from error
+    device = engine.select_device(args.device)
+    test = loaded.test.limited(args.limit)
+    return Subject(path, recipe, net.to(device).eval(), test, loaded.classes, loaded.mean, loaded.std, device)
+
+
+def misfit(path, recipe, weights, net, loaded, folder):
+    """Why weights do not fit the network, in words: another number of classes, or another network."""
+    name = list(net.state_dict())[-1]  # the bias of the last layer
+    if isinstance(weights, dict) and name in weights and len(weights[name]) != len(loaded.classes):
+        there, here = len(weights[name]), len(loaded.classes)
+        return f"{path} tells {there} classes apart, {recipe.dataset} in {folder} has {here}"
+    return f"{path} does not hold the weights of the network that its recipe names, {recipe.model}"
+
+
+def images_folder(recipe, data_dir):
+    """Where a recipe's images are: --data-dir, by default for `folder` where it was trained, else as train.py."""
+    if data_dir is None and recipe.dataset == "folder":
+        return recipe.images
+    return str(data_dir or train.DATA_DIR)
+
+
+@contextlib.contextmanager
+def unchanged(net):
+    """Make sure that evaluating leaves a network in evaluation mode and its BatchNorm statistics as they were."""
+    before = {name: buffer.clone() for name, buffer in net.named_buffers()}
+    yield
+    if net.training or not all(torch.equal(buffer, before[name]) for name, buffer in net.named_buffers()):
+        raise AssertionError("the evaluation changed the network")
+
+
+# ---- records ----
+
+
+class Record:
+    """The files of one study of one checkpoint."""
+
+    def __init__(self, path, study):
+        self.checkpoint, self.study = Path(path), study
+        self.stem = self.checkpoint.with_suffix("")
+        self.result, self.images = self.with_suffix("json"), self.with_suffix("npz")
+        self.partial, self.lock = self.with_suffix("partial.npz"), self.with_suffix("lock")
+
+    def with_suffix(self, suffix):
+        """A file of this record by its suffix."""
+        return self.stem.with_name(f"{self.stem.name}.{self.study.name}.{suffix}")
+
+    def finished(self):
+        """The result, if there is one, else None. Raises BadInput if it is of other weights."""
+        if not self.result.exists():
+            return None
+        result = read_json(self.result, maker="an evaluation")
+        if self.checkpoint.exists() and result.get("checkpoint_sha256") != sha256(self.checkpoint):
+            raise BadInput(f"{self.result} is of other weights than {self.checkpoint}: remove it to evaluate these")
+        return result
+
+    def save_partial(self, done, seconds, arrays, totals):
+        """Keep what is done so far: images done a task, the arrays, the sums."""
+        head = {"done": done, "seconds": seconds, "checkpoint_sha256": sha256(self.checkpoint), "name": self.study.name}
+        stored = {f"array/{name}": value for name, value in arrays.items()}
+        stored |= {f"total/{name}": value for name, value in totals.items()}
+        write_whole(self.partial, lambda file: np.savez(file, head=json.dumps(head), **stored))
+
+    def load_partial(self):
+        """(images done a task, seconds, arrays, totals) to go on from; one that is damaged counts as none."""
+        fresh = {}, 0.0, {}, {}
+        try:
+            with np.load(self.partial, allow_pickle=False) as stored:
+                head = json.loads(str(stored["head"]))
+                parts = {name: stored[name] for name in stored.files if name != "head"}
+        except FileNotFoundError:
+            return fresh
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            warnings.warn(f"{self.partial} is damaged ({error}); starting anew", stacklevel=2)
+            return fresh
+        if head["checkpoint_sha256"] != sha256(self.checkpoint):
+            return fresh
+        arrays, totals = (
+            {name.removeprefix(kind): value for name, value in parts.items() if name.startswith(kind)}
+            for kind in ("array/", "total/")
+        )
+        return head["done"], head["seconds"], arrays, totals
+
+    def finish(self, arrays, result):
+        """Write arrays and result, then remove what was kept on the way."""
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        write_whole(self.images, lambda file: file.write(buffer.getbuffer()))
+        write_json(self.result, result)
+        self.partial.unlink(missing_ok=True)
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256(path, stamp):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def sha256(path):
+    """The SHA-256 of a file, hex; remembered while its time and size stay."""
+    stat = path.stat()
+    return _sha256(path, (stat.st_mtime_ns, stat.st_size))
+
+
+# ---- evaluating ----
+
+
+def evaluate(study, subject, record, bar, signals):
+    """Do what is left of a study of a subject, and return its result.
+
+    Raises engine.Stopped after a signal; what is done is saved then, and every SAVE_SECONDS.
+    """
+    rows, labels = study.images(subject)
+    done, seconds, arrays, study.totals = record.load_partial()
+    chunks = {name: [value] for name, value in arrays.items()}
+    started = saved = time.monotonic()
+    bar.update(sum(done.values()))
+
+    def merged():
+        for name, parts in chunks.items():
+            chunks[name] = [np.concatenate(parts)]
+        return {name: parts[0] for name, parts in chunks.items()}
+
+    def save():
+        record.save_partial(done, seconds + time.monotonic() - started, merged(), study.totals)
+
+    with unchanged(subject.net):
+        for task in study.tasks:
+            start = done.get(task, 0)
+            if start == len(rows):
+                continue
+            bar.set_postfix_str(task)
+            for x, y, here in study.batches(task, subject, start):
+                for case, found in study.evaluate(task, subject, x, y, here).items():
+                    for name, values in found.items():
+                        chunks.setdefault(f"{case}/{name}", []).append(values.cpu().numpy())
+                done[task] = done.get(task, 0) + len(y)
+                bar.update(len(y))
+                if signals.received:
+                    save()
+                    raise engine.Stopped(signals.received)
+                if time.monotonic() - saved > SAVE_SECONDS:
+                    save()
+                    saved = time.monotonic()
+    arrays = merged()
+    cases = summarise(arrays, labels)
+    result = {
+        **{name: getattr(subject.recipe, name) for name in ("dataset", "model", "method", "seed")},
+        "evaluation": study.kind,
+        "setting": study.setting,
+        "checkpoint": subject.path.name,
+        "checkpoint_sha256": sha256(subject.path),
+        "images": len(rows),
+        "classes": len(subject.classes),
+        **study.conclude(cases, arrays),
+        "cases": cases,
+        "seconds": round(seconds + time.monotonic() - started, 1),
+        "recipe": recipes.used(subject.recipe),
+        "environment": engine.environment(subject.device),
+    }
+    record.finish({"rows": rows, "labels": labels, **arrays, **study.totals}, result)
+    return result
+
+
+def summarise(arrays, labels):
+    """{case: {error in percent, nll in nats, ece in [0, 1]}} from the arrays <case>/predicted, nll, confidence."""
+    cases = {}
+    for case in dict.fromkeys(name.rpartition("/")[0] for name in arrays):
+        right = arrays[f"{case}/predicted"] == labels
+        confidence = torch.from_numpy(arrays[f"{case}/confidence"].astype(np.float64))
+        cases[case] = {
+            "error": float(100 * (1 - right.mean())),
+            "nll": float(arrays[f"{case}/nll"].astype(np.float64).mean()),
+            "ece": engine.calibration_error(confidence, torch.from_numpy(right)).item(),
+        }
+    return cases
+
+
+def run(study, wanted, args):
+    """Do a study of every checkpoint in wanted, [(path, recipe it must have or None)], under one progress bar.
+
+    Returns the results; what is done is only read.
+    """
+    results, open_records = {}, {}
+    for path, expected in wanted:
+        record = Record(path, study)
+        if result := record.finished():
+            results[path] = result
+        else:
+            open_records[path] = record, expected
+    with engine.StopSignals() as signals, progress() as bar:
+        for number, (path, (record, expected)) in enumerate(open_records.items()):
+            subject = load_subject(path, args, expected)
+            each = len(study.images(subject)[0]) * len(study.tasks)
+            bar.total = bar.n + each * (len(open_records) - number)
+            place = f"{study.name} {number + 1}/{len(open_records)}"
+            bar.set_description(f"{place}: {subject.recipe.method}", refresh=False)
+            with locked(record.lock, f"{path} is being evaluated"):
+                results[path] = evaluate(study, subject, record, bar, signals)
+    return [results[path] for path, _ in wanted]
+
+
+def progress():
+    """The progress bar over all images of all tasks and checkpoints."""
+    interval = 0.5 if sys.stderr.isatty() else 60  # a log file is no screen
+    return tqdm(total=0, unit="img", unit_scale=True, dynamic_ncols=True, mininterval=interval, leave=False)
+
+
+# ---- collecting and printing ----
+
+
+def frame(results):
+    """A row a result and case: dataset, model, method, seed, images, case, error, nll, ece."""
+    columns = ["dataset", "model", "method", "seed", "images"]
+    rows = [{**{c: r[c] for c in columns}, "case": case, **v} for r in results for case, v in r["cases"].items()]
+    return pd.DataFrame(rows, columns=None if rows else [*columns, "case", "error", "nll", "ece"])
+
+
+def markdown(study, results, title, expected=(), paper=None):
+    """A table a data set and network: a row a case, a column a method, mean and sample standard deviation over seeds.
+
+    expected: the cells (dataset, model, method) that shall be there; paper: see grids.paper_numbers.
+    """
+    columns = ["dataset", "model", "method"]
+    rows = [(*(result[c] for c in columns), *item) for result in results for item in study.shown(result).items()]
+    values = pd.DataFrame(rows, columns=[*columns, "label", "value"])
+    cells = list(expected) or list(dict.fromkeys(values[columns].itertuples(index=False, name=None)))
+    images = " or ".join(map(str, sorted({result["images"] for result in results})))
+    lines = [f"### {title}", "", f"{study.unit}, {images} images: mean ± sample standard deviation (number of runs)."]
+    for dataset, model in dict.fromkeys(cell[:2] for cell in cells):
+        methods = [method for d, m, method in cells if (d, m) == (dataset, model)]
+        here = values[(values.dataset == dataset) & (values.model == model)]
+        heads = [recipes.LABELS.get(method, method) for method in methods]
+        lines += ["", f"| {model}, {dataset} | " + " | ".join(heads) + " |", "| --- |" + " ---: |" * len(heads)]
+        for label in dict.fromkeys(here.label):
+            found = [here[(here.label == label) & (here.method == method)].value for method in methods]
+            texts = [grids.cell_text(one.mean(), one.std(ddof=1), len(one)) for one in found]
+            lines.append(f"| {label} | " + " | ".join(texts) + " |")
+            theirs = [(paper or {}).get((dataset, model, method, study.paper_metric(label))) for method in methods]
+            if any(theirs):
+                texts = [grids.plus_minus(*one) if one else "" for one in theirs]
+                lines.append("| (paper) | " + " | ".join(texts) + " |")
+    return "\n".join(lines) + "\n"
+
+
+# ---- the command line ----
+
+
+def parser(doc):
+    """The command line that all evaluation scripts share."""
+    found = train.Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    add = found.add_argument
+    add("checkpoints", nargs="*", type=Path, help="files of train.py, or folders: all *.best.pt below")
+    add("--table", choices=recipes.TABLES, help="instead: the checkpoints of a table or figure that are trained")
+    grids.add_flags(found)
+    add("--weights", choices=("best", "last"), default="best", help="of the best validation epoch, or of the last")
+    add("--limit", type=int, metavar="N", help="only N test images, the same for all (and recorded)")
+    add("--no-run", action="store_true", help="show what is there, evaluate nothing")
+    add("--data-dir", type=Path, help="holds the images (default $PATCHUP_DATA, else datasets)")
+    add("--out", type=Path, help="with --table: holds the runs, gets tables and figures (default as scripts/tables.py)")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:<n> (default auto)")
+    add("--workers", type=int, default=4, help="processes that prepare images (default 4)")
+    recipes.add_flags(found)
+    return found
+
+
+def checkpoints(args):
+    """([(path, recipe it must have or None)], the grids.Grid or None) of a command line.
+
+    Raises BadInput where there are none. A table's runs that are not trained yet are named on stderr.
+    """
+    if bool(args.table) == bool(args.checkpoints):
+        raise BadInput("give checkpoints of train.py, or --table and the name of a table or figure")
+    if args.limit is not None and args.limit < 1:
+        raise BadInput(f"--limit must be at least 1, not {args.limit}")
+    if args.table:
+        return of_table(args)
+    given = [name for name in (*grids.AXES, "seeds", "out") if getattr(args, name) is not None]
+    if given := [recipes.flag(name) for name in (*given, *recipes.overrides_of(args))]:
+        raise BadInput(f"{given[0]} chooses among a table's runs: give --table, or leave it out")
+    found = []
+    for path in args.checkpoints:
+        inside = sorted(path.rglob(f"*.{args.weights}.pt")) if path.is_dir() else [path]
+        if not inside:
+            raise BadInput(f"{path} holds no *.{args.weights}.pt, the weights that train.py leaves")
+        found += [one for one in inside if one not in found]
+    return [(path, None) for path in found], None
+
+
+def of_table(args):
+    """The same for a table."""
+    grid = grids.grid_of(args)
+    wanted = grid.recipes()
+    paths = [getattr(RunFiles(grid.runs, recipe), args.weights) for recipe in wanted]
+    there = [(path, recipe) for path, recipe in zip(paths, wanted) if path.exists()]
+    missing = len(wanted) - len(there)
+    words = f"{missing} of the {len(wanted)} runs of {grid.name} are not trained (in {grid.runs})"
+    trains = f"scripts/tables.py {grid.table.trained_by or grid.name} trains them"
+    if not there:
+        raise BadInput(f"{words}: {trains}")
+    if missing:
+        warnings.warn(f"{words}: {trains}", stacklevel=2)
+    return there, grid
+
+
+def show(study, results, grid, weights):
+    """Print the table; for a grid also write it as Markdown and CSV and draw the picture."""
+    title = f"{grid.title if grid else 'Checkpoints'}: {study.name}" + (", last epoch" if weights == "last" else "")
+    paper = grids.paper_numbers(grid.name) if grid else None
+    text = markdown(study, results, title, grid.table.cells() if grid else (), paper)
+    print(text)
+    if grid:
+        name = f"{grid.name}{grid.tag}-{study.name}" + ("-last" if weights == "last" else "")
+        for folder in ("tables", "figures"):
+            make_folder(grid.out / folder)
+        write_whole(grid.out / "tables" / f"{name}.md", lambda file: file.write(text.encode()))
+        csv = frame(results).to_csv(index=False)
+        write_whole(grid.out / "tables" / f"{name}.csv", lambda file: file.write(csv.encode()))
+        study.draw(grid.title, results, grid.out / "figures" / name)
+        print(f"written to {grid.out / 'tables'} and {grid.out / 'figures'}")
+
+
+def make(args, studies):
+    """Evaluate and show what a command line asks for. studies(args) gives the Study objects."""
+    wanted, grid = checkpoints(args)
+    for study in studies(args):
+        study.setting, study.plain = study.setting | {"limit": args.limit}, study.plain | {"limit": None}
+        if args.no_run:
+            results = [found for path, _ in wanted if (found := Record(path, study).finished())]
+        else:
+            results = run(study, wanted, args)
+        if not results:
+            raise BadInput(f"nothing is evaluated yet: {study.name}")
+        show(study, results, grid, args.weights)
+    return 0
+
+
+def main(found, studies, arguments=None):
+    """What a script does with its parser and its studies(args); the exit status (see train.explain)."""
+    args = found.parse_args(arguments)
+    return train.explain(lambda: make(args, studies))
