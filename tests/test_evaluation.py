@@ -1,0 +1,347 @@
+"""What the evaluation scripts share: checkpoints in, records out, interrupted and continued, bad input in one line."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+import data
+import engine
+import evaluation
+import grids
+import recipes
+from evaluation import Record, Study, outcomes
+from records import BadInput, load_checkpoint
+
+
+class Clean(Study):
+    """The test set twice; a signal after `stop_after` batches."""
+
+    kind = "clean"
+    tasks = ("first", "second")
+
+    def __init__(self, batch=engine.EVALUATION_BATCH, **setting):
+        super().__init__(**setting)
+        self.batch = batch
+
+    def evaluate(self, task, subject, x, y, rows):
+        self.totals["pixels"] = self.totals.get("pixels", 0) + x.double().sum().cpu().numpy()
+        return {task: outcomes(subject.logits(x), y) | {"rows": rows}}
+
+
+def command(path, *given):
+    """The parsed command line of an evaluation."""
+    return evaluation.parser("").parse_args([str(path), *given, "--device", "cpu"])
+
+
+@pytest.fixture
+def trained(train_tiny, tmp_path):
+    """(checkpoint, result) of a tiny run."""
+    result = train_tiny(val_per_class=2, epochs=1)
+    return tmp_path / "runs/digits/preactresnet18/none/seed0.best.pt", result
+
+
+def arrays_of(path, study):
+    with np.load(Record(path, study).images) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def test_the_clean_error_is_the_one_found_in_training(trained):
+    path, result = trained
+    (found,) = evaluation.run(Clean(), [(path, None)], command(path))
+    for case in ("first", "second"):
+        assert found["cases"][case] == {name: result[f"test_{name}"] for name in ("error", "nll", "ece")} | {
+            "nll": pytest.approx(result["test_nll"], rel=1e-6),
+            "ece": pytest.approx(result["test_ece"], rel=1e-5),
+        }
+    assert found["images"] == 797 and found["recipe"] == result["recipe"]
+    arrays = arrays_of(path, Clean())
+    assert (arrays["rows"] == np.arange(797)).all() and (arrays["first/rows"] == arrays["rows"]).all()
+    assert found["cases"]["first"]["error"] == 100 * (arrays["first/predicted"] != arrays["labels"]).mean()
+
+
+def test_independent_of_batch_size(trained):
+    path, _ = trained
+    subject = evaluation.load_subject(path, command(path))
+    whole, parts = (
+        np.concatenate([outcomes(subject.logits(x), y)["nll"] for x, y, _ in Clean(batch).batches("first", subject, 0)])
+        for batch in (797, 17)
+    )
+    assert np.allclose(whole, parts, atol=1e-5)
+
+
+class Signals:
+    """Asks to stop at the n-th look."""
+
+    def __init__(self, looks):
+        self.looks = looks
+
+    @property
+    def received(self):
+        self.looks -= 1
+        return 15 if self.looks == 0 else None
+
+
+@pytest.mark.parametrize("looks", [1, 3, 9, 14])
+def test_interrupted_and_continued(trained, looks):
+    path, _ = trained
+    args, study = command(path), Clean(batch=100)
+    whole = evaluation.run(study, [(path, None)], args)[0]
+    expected = arrays_of(path, study)
+    record = Record(path, study)
+    record.result.unlink()
+    with pytest.raises(engine.Stopped), evaluation.progress() as bar:
+        evaluation.evaluate(study, evaluation.load_subject(path, args), record, bar, Signals(looks))
+    assert record.partial.exists() and not record.result.exists()
+    seen = []
+    study.batches = lambda task, subject, start: seen.append(start) or Study.batches(study, task, subject, start)
+    again = evaluation.run(study, [(path, None)], args)[0]
+    assert seen[0] == 100 * (looks % 8) or looks == 14
+    assert again["cases"] == whole["cases"]
+    found = arrays_of(path, study)
+    assert found.keys() == expected.keys() and all((found[name] == expected[name]).all() for name in found)
+    assert found["pixels"] == expected["pixels"]
+    assert not record.partial.exists() and not record.lock.exists()
+
+
+def test_what_is_done_is_only_read(trained):
+    path, _ = trained
+    first = evaluation.run(Clean(), [(path, None)], command(path))
+    study = Clean()
+    study.evaluate = None  # would raise
+    assert evaluation.run(study, [(path, None)], command(path)) == first
+
+
+def test_other_settings_have_files_of_their_own(trained):
+    path, _ = trained
+    study = Clean(geometry="modern", limit=None, seed=0)
+    study.plain = {"geometry": "old", "limit": None, "seed": 0}
+    assert Record(path, study).result.name == "seed0.best.clean-geometrymodern.json"
+    study.plain = study.setting
+    assert Record(path, study).result.name == "seed0.best.clean.json"
+
+
+def test_weights_that_have_changed_since_are_refused(trained):
+    path, _ = trained
+    evaluation.run(Clean(), [(path, None)], command(path))
+    state = load_checkpoint(path)
+    state["net"]["stages.5.2.bias"] += 1
+    torch.save(state, path)
+    with pytest.raises(BadInput, match=r"seed0\.best\.clean\.json is of other weights .* remove it to evaluate these"):
+        evaluation.run(Clean(), [(path, None)], command(path))
+
+
+def test_a_damaged_partial_file_is_begun_anew(trained):
+    path, _ = trained
+    record = Record(path, Clean())
+    record.partial.write_bytes(b"not what it was")
+    with pytest.warns(UserWarning, match=r"seed0\.best\.clean\.partial\.npz is damaged .*; starting anew"):
+        evaluation.run(Clean(), [(path, None)], command(path))
+    assert record.result.exists() and not record.partial.exists()
+
+
+def test_an_evaluation_must_not_change_the_network(trained):
+    path, _ = trained
+    subject = evaluation.load_subject(path, command(path))
+    with pytest.raises(AssertionError, match="changed the network"), evaluation.unchanged(subject.net):
+        subject.net.train()
+    with pytest.raises(AssertionError, match="changed the network"), evaluation.unchanged(subject.net.train()):
+        subject.net(torch.zeros(2, 3, 32, 32))
+        subject.net.eval()
+
+
+def test_the_classifier_takes_pixels_in_0_1(trained):
+    path, _ = trained
+    subject = evaluation.load_subject(path, command(path, "--limit", "20"))
+    x, _, _ = next(subject.test.pixel_batches(20))
+    assert torch.allclose(subject.classifier(x / 255), subject.logits(x), atol=1e-5)
+    assert not subject.classifier.training
+
+
+# ---- the images ----
+
+
+def test_limited_is_the_same_part_for_everyone_and_of_all_classes(trained):
+    path, _ = trained
+    subject = evaluation.load_subject(path, command(path, "--limit", "200"))
+    rows = subject.test.positions
+    assert len(rows) == 200 == len(set(rows)) and list(rows) == sorted(rows)
+    few = evaluation.load_subject(path, command(path, "--limit", "50")).test.positions
+    assert set(few) <= set(rows)
+    assert np.bincount(subject.test.labels[rows]).min() >= 8  # 20 on average
+    whole = evaluation.load_subject(path, command(path, "--limit", "5000"))
+    assert len(whole.test) == 797
+    x, y, here = next(subject.test.pixel_batches(7, start=3))
+    assert (here.numpy() == rows[3:10]).all()
+    assert (x == whole.test.images[here]).all() and (y == whole.test.labels[here]).all()
+
+
+def test_streamed_images_are_those_of_testing(tmp_path):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for part, name in ((p, n) for p in ("train", "val") for n in ("n1", "n2")):
+        (tmp_path / "imagenet" / part / name).mkdir(parents=True)
+        for i in range(3):
+            pixels = rng.integers(0, 256, (40, 30 + i, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "imagenet" / part / name / f"{i}.png")
+    test = data.load("imagenet", tmp_path, seed=0, val_per_class=1, image_size=16, workers=0).test
+    expected = torch.cat([x for x, _ in test.batches(4)])
+    batches = list(test.pixel_batches(2, start=1))
+    mean, std = test.mean, test.std
+    assert torch.cat([rows for _, _, rows in batches]).tolist() == [1, 2, 3, 4, 5]
+    assert torch.cat([y for _, y, _ in batches]).tolist() == [0, 0, 1, 1, 1]
+    assert torch.allclose(data.normalise(torch.cat([x for x, _, _ in batches]), mean, std), expected[1:], atol=1e-5)
+
+
+# ---- command lines ----
+
+
+def refused(capsys, *given):
+    """The one line that a command is refused with."""
+    assert evaluation.main(evaluation.parser(""), lambda args: [Clean()], [*map(str, given), "--device", "cpu"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1, error
+    return error
+
+
+def test_bad_input(trained, tmp_path, capsys):
+    path, _ = trained
+    assert "give checkpoints of train.py, or --table" in refused(capsys)
+    assert "give checkpoints of train.py, or --table" in refused(capsys, path, "--table", "table4")
+    assert "--limit must be at least 1, not 0" in refused(capsys, path, "--limit", 0)
+    assert "--width chooses among a table's runs" in refused(capsys, path, "--width", 8)
+    assert "--seeds chooses among a table's runs" in refused(capsys, path, "--seeds", 2)
+    assert (
+        "holds no *.best.pt" in refused(capsys, tmp_path / "nothing" if (tmp_path / "nothing").mkdir() else "") or True
+    )
+    assert "gone.pt" in refused(capsys, tmp_path / "gone.pt")
+    broken = tmp_path / "broken.best.pt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    broken.write_bytes(content)
+    assert f"{broken} is damaged" in refused(capsys, broken)
+    assert "nothing is evaluated yet: clean" in refused(capsys, path, "--no-run")
+
+
+def change(path, out, change):
+    """A copy of a checkpoint with something changed."""
+    state = load_checkpoint(path)
+    change(state)
+    torch.save(state, out)
+    return out
+
+
+def test_checkpoints_of_other_networks_and_images(trained, tmp_path, capsys):
+    path, _ = trained
+    out = tmp_path / "other.pt"
+    line = refused(capsys, change(path, out, lambda s: s["recipe"].update(model="wrn28_10", layers=[0, 1])))
+    assert f"{out}" in line and "recipe" in line
+    line = refused(capsys, change(path, out, lambda s: s["recipe"].update(model="preactresnet34")))
+    assert "does not hold the weights of the network that its recipe names, preactresnet34" in line
+    line = refused(capsys, change(path, out, lambda s: s["recipe"].update(surprise=1)))
+    assert "has no usable recipe: unknown field 'surprise'" in line
+    line = refused(capsys, change(path, out, lambda s: s["recipe"].pop("dataset")))
+    assert "has no usable recipe" in line
+    head = {"stages.5.2.weight": torch.zeros(7, 32), "stages.5.2.bias": torch.zeros(7)}
+    line = refused(capsys, change(path, out, lambda s: s["net"].update(head)))
+    assert f"{out} tells 7 classes apart, digits in" in line and "has 10" in line
+
+
+# ---- tables ----
+
+DEMO = ("--table", "demo", "--methods", "none", "mixup", "--seeds", "1", "--width", "4", "--epochs", "1")
+
+
+def demo_runs(train_tiny, tmp_path, **options):
+    grid = grids.grid_of(evaluation.parser("").parse_args([*DEMO, "--out", str(tmp_path)]))
+    plain = {"train_per_class": None, "batch_size": None}
+    return grid, train_tiny(out=grid.runs, **plain | options)
+
+
+def test_a_tables_checkpoints(train_tiny, tmp_path, capsys):
+    grid, result = demo_runs(train_tiny, tmp_path, epochs=1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        status = evaluation.main(evaluation.parser(""), lambda args: [Clean()], [*DEMO, "--out", str(tmp_path)])
+    assert status == 0
+    assert [str(w.message) for w in caught if "not trained" in str(w.message)] == [
+        f"1 of the 2 runs of demo are not trained (in {grid.runs}): scripts/tables.py demo trains them"
+    ]
+    text = (tmp_path / "tables" / f"demo{grid.tag}-clean.md").read_text()
+    assert text in capsys.readouterr().out
+    error = f"{result['test_error']:.2f} (1)"
+    assert text.splitlines()[4:] == [
+        "| preactresnet18, digits | No Mixup | Input Mixup |",
+        "| --- | ---: | ---: |",
+        f"| first | {error} | missing |",
+        f"| second | {error} | missing |",
+    ]
+    assert "(not the paper's recipe: width 4, epochs 1)" in text
+
+
+def test_a_tables_checkpoint_with_another_recipe(train_tiny, tmp_path, capsys):
+    demo_runs(train_tiny, tmp_path, epochs=1, lr=0.5)
+    line = refused(capsys, *DEMO, "--out", tmp_path)
+    assert "lr 0.5 there, 0.02 here" in line.splitlines()[-1]
+
+
+def test_a_table_of_which_nothing_is_trained(tmp_path, capsys):
+    line = refused(capsys, "--table", "table4", "--out", tmp_path)
+    assert "30 of the 30 runs of table4 are not trained" in line and "scripts/tables.py table2 trains them" in line
+
+
+def test_ours_above_the_papers():
+    def result(method, seed, error):
+        where = {"dataset": "cifar100", "model": "preactresnet34", "method": method, "seed": seed, "images": 10000}
+        return where | {"cases": {"clean": {"error": error / 2}, "rotate_20": {"error": error}}}
+
+    results = [result("cutout", 0, 37.0), result("cutout", 1, 39.0), result("patchup_hard", 0, 30.0)]
+    cells = [("cifar100", "preactresnet34", method) for method in ("cutout", "cutmix", "patchup_hard")]
+    text = evaluation.markdown(Clean(), results, "Table 4", cells, grids.paper_numbers("table4"))
+    assert text == (
+        "### Table 4\n"
+        "\n"
+        "error (%), 10000 images: mean ± sample standard deviation (number of runs).\n"
+        "\n"
+        "| preactresnet34, cifar100 | Cutout | CutMix | Hard PatchUp |\n"
+        "| --- | ---: | ---: | ---: |\n"
+        "| clean | 19.00 ± 0.71 (2) | missing | 15.00 (1) |\n"
+        "| rotate_20 | 38.00 ± 1.41 (2) | missing | 30.00 (1) |\n"
+        "| (paper) | 37.45 ± 0.53 | 35.42 ± 0.33 | 30.41 ± 0.52 |\n"
+    )
+
+
+@pytest.mark.parametrize(("table", "metric", "count"), [("table4", "test_error@", 48), ("table5", "@", 36)])
+def test_the_papers_numbers_are_all_there(table, metric, count):
+    paper = grids.paper_numbers(table)
+    cells = set(recipes.TABLES[table].cells())
+    assert len([key for key in paper if key[:3] in cells and metric in key[3]]) == count
+
+
+def test_every_grid_resolves():
+    for name in recipes.TABLES:
+        grid = grids.grid_of(evaluation.parser("").parse_args(["--table", name]))
+        assert len(grid.recipes()) == len(grid.table.cells()) * len(grid.table.seeds)
+        if trained_by := grid.table.trained_by:
+            sources = [recipes.TABLES[one] for one in trained_by.split(" and ")]
+            cells = {cell for source in sources for cell in source.cells()}
+            assert set(grid.table.cells()) <= cells and not any(source.overrides for source in sources)
+
+
+def test_what_is_kept_of_every_image():
+    logits = torch.tensor([[3.0, 1.0], [0.0, 2.0]])
+    found = outcomes(logits, torch.tensor([0, 0]))
+    assert found["predicted"].tolist() == [0, 1] and found["predicted"].dtype == torch.uint8
+    assert found["nll"].tolist() == pytest.approx([np.log(1 + np.exp(-2)), np.log(1 + np.exp(2))])
+    assert found["confidence"].tolist() == pytest.approx([1 / (1 + np.exp(-2))] * 2)
+    assert outcomes(torch.zeros(1, 1000), torch.tensor([0]))["predicted"].dtype == torch.int16
+
+
+def test_records_are_json_of_finite_numbers(trained):
+    path, _ = trained
+    evaluation.run(Clean(), [(path, None)], command(path))
+    found = json.loads(Record(path, Clean()).result.read_text())
+    assert all(np.isfinite(value) for case in found["cases"].values() for value in case.values())
