@@ -1,133 +1,356 @@
-"""The demo's pictures: error curves, and one batch as every method mixes it, drawn by the code that trains."""
+"""The paper's figures from tables of evaluations, each as PNG, PDF and a caption that names the seeds.
 
-import json
+All take a DataFrame with a row a run (dataset, model, method, seed) and point, and
+
+    path: where to write, without suffix: <path>.png, <path>.pdf and the caption, <path>.txt
+    expected: methods that should be there; the caption names those without runs (default: the table's own)
+    note: a sentence to end the caption, as how the corruptions were made or how many images were seen
+
+and return the caption. They raise BadInput for a table without rows, for a row that is there twice, and where one run
+lacks a point that others of its network have: the mean would be over other seeds from point to point.
+"""
+
+import itertools
+import math
+import string
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
-import torch
 
-import data
-import recipes
+from recipes import LABELS
+from records import BadInput, make_folder, write_whole
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 
-SHOWN = 6  # samples of a batch
-BATCH = 20
-KEYS = 20  # draws to choose a telling one from
-PICTURES = (  # method, layer at which it is shown
-    ("mixup", 0),
-    ("cutout", 0),
-    ("cutmix", 0),
-    ("puzzlemix", 0),
-    ("patchup_hard", 0),
-    ("manifold_mixup", 1),
-    ("dropblock", 1),
-    ("patchup_soft", 1),
-    ("patchup_hard", 1),
-)
+COLUMN, PAGE, TALL = 3.3, 6.9, 8.8  # inches: the width of a column and of both, and a page's height less its caption
+DPI = 300
+PRINT = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "figure.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "legend.handlelength": 2.6,
+    "axes.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "grid.alpha": 0.3,
+    "grid.linewidth": 0.5,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 4.5,
+    "lines.markeredgewidth": 0.4,
+    "hatch.linewidth": 0.5,
+    "figure.dpi": DPI,
+    "pdf.fonttype": 42,  # TrueType: publishers refuse matplotlib's Type 3
+}
+RUN = ("dataset", "model", "method", "seed")
+NAMES = {  # as they are written in print
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "svhn": "SVHN",
+    "tiny_imagenet": "Tiny-ImageNet",
+    "imagenet": "ImageNet",
+    "preactresnet18": "PreActResNet18",
+    "preactresnet34": "PreActResNet34",
+    "wrn28_10": "WRN-28-10",
+    "resnet50": "ResNet50",
+    "resnet101": "ResNet101",
+    "resnet152": "ResNet152",
+} | LABELS
+GROUPS = {  # the corruptions of ImageNet-C (Hendrycks and Dietterich, 2019)
+    "noise": ("gaussian_noise", "shot_noise", "impulse_noise"),
+    "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+    "weather": ("snow", "frost", "fog", "brightness"),
+    "digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+}
+BAR_ROWS = (("noise", "blur"), ("weather", "digital"), ("others",))
 
 
-def error_curves(logs, path):
-    """Validation error by epoch: a line a method, the mean over its seeds.
+class Style(NamedTuple):
+    """What one method looks like in every figure."""
 
-    logs: {recipe: the run's .jsonl}; runs without one are left out.
+    color: str
+    marker: str
+    dashes: str | tuple
+    hatch: str
+
+    def line(self):
+        """Keyword arguments of a line."""
+        look = {"color": self.color, "marker": self.marker, "linestyle": self.dashes}
+        return look | {"markeredgecolor": "black", "markeredgewidth": 0.4}
+
+    def bar(self):
+        """Keyword arguments of a bar; its hatch is white on dark colours."""
+        ink = "black" if grey(self.color) > 0.4 else "white"
+        return {"facecolor": self.color, "hatch": self.hatch, "edgecolor": ink, "linewidth": 0}
+
+
+def grey(color):
+    """The brightness of a colour printed without colour, in [0, 1] (ITU-R BT.601)."""
+    return float(np.dot(to_rgb(color), (0.299, 0.587, 0.114)))
+
+
+STYLES = {  # greys 0.08 apart; hues that stay apart for protanopes, deuteranopes and tritanopes
+    "none": Style("#240C0A", "o", "-", ""),
+    "mixup": Style("#518FE7", "s", "--", "/////"),
+    "manifold_mixup": Style("#162D65", "D", ":", "....."),
+    "cutout": Style("#D4E24E", "^", (0, (5, 1)), "\\\\\\\\\\"),
+    "dropblock": Style("#743603", "v", "-.", "-----"),
+    "cutmix": Style("#44E1FE", "P", (0, (3, 1, 1, 1)), "xxxxx"),
+    "puzzlemix": Style("#6240BF", "X", (0, (2, 1)), "|||||"),
+    "patchup_soft": Style("#E88950", "h", "-", "ooo"),
+    "patchup_hard": Style("#BF486F", "*", "-", "+++++"),
+}
+SPARE = (Style("#9A9A9A", "<", "-", "///"), Style("#C0C0C0", ">", "--", "\\\\\\"), Style("#7C7C7C", "p", ":", "..."))
+
+
+def styles(methods):
+    """{method: Style} in the paper's order; a method that has none comes last, in the next of SPARE."""
+    methods, spare = set(methods), itertools.cycle(SPARE)
+    known = [method for method in STYLES if method in methods]
+    return {method: STYLES.get(method) or next(spare) for method in (*known, *sorted(methods - set(known)))}
+
+
+# ---- the figures ----
+
+
+def corruption_bars(table, path, expected=None, note=""):
+    """Figures 4 and 15: E_c by corruption, a bar a method, for every network two rows of bars.
+
+    table: also `corruption` and `sum_error`, the error in percent summed over the five severities, in [0, 500].
     """
-    curves = {}
-    for recipe, log in logs.items():
-        if log.exists():
-            errors = [json.loads(line)["val_error"] for line in log.read_text().splitlines()]
-            curves.setdefault(recipe.method, []).append(errors)
-    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
-    for color, (method, runs) in zip(plt.get_cmap("tab10").colors, curves.items()):
-        epochs = range(1, min(map(len, runs)) + 1)
-        errors = np.mean([run[: len(epochs)] for run in runs], axis=0)
-        axes.plot(epochs, errors, color=color, label=f"{recipes.LABELS[method]} ({len(runs)})")
-    axes.set(xlabel="epoch", ylabel="validation error (%), mean of (n) runs", ylim=(0, None))
-    axes.grid(alpha=0.3)
-    axes.legend(ncols=2, fontsize="small")
-    save(figure, path)
+    mean, std = over_seeds(table, ["corruption"], "sum_error")
+    given = table.corruption.unique()
+    groups = GROUPS | {"others": [name for name in given if name not in itertools.chain(*GROUPS.values())]}
+    groups = {group: [name for name in names if name in given] for group, names in groups.items()}
+    rows = [{group: groups[group] for group in row if groups[group]} for row in BAR_ROWS]
+    networks, rows = networks_of(table), [row for row in rows if row]
+    panels, titles, looks = list(itertools.product(networks, rows)), lettered(networks), styles(table.method)
+    with plt.rc_context(PRINT):
+        size = (PAGE, 0.5 + 1.5 * len(panels))
+        figure, axes = plt.subplots(len(panels), figsize=size, sharey=True, layout="constrained", squeeze=False)
+        for axis, (network, row) in zip(axes.flat, panels):
+            draw_bars(axis, row, mean.loc[network], std.loc[network], looks)
+            if row is rows[0]:
+                axis.set_title(titles[networks.index(network)], loc="left", pad=14)
+        handles = [Patch(label=NAMES.get(method, method), **look.bar()) for method, look in looks.items()]
+        figure.legend(handles=handles, loc="outside upper center", ncols=5, handleheight=1.1)
+        what = "E_c, the test error (%) summed over the five severities of each corruption (0 to 500, lower is better)"
+        return write(figure, path, caption(what, titles, table, "error bars", expected, note))
 
 
-def mixed_batch(recipe, datasets, net, path):
-    """One batch as every method mixes it, and beside it which share of every feature is still the sample's own.
+def draw_bars(axis, groups, mean, std, looks):
+    """Bars of a mean [method, corruption] side by side, with a heading for each of the groups of corruptions."""
+    corruptions = list(itertools.chain(*groups.values()))
+    width = 0.88 / len(looks)
+    halo = [withStroke(linewidth=1.5, foreground="white")]  # shows the error bars on dark bars
+    for i, (method, look) in enumerate(looks.items()):
+        if method in mean.index:
+            x = np.arange(len(corruptions)) + (i - (len(looks) - 1) / 2) * width
+            heights, spread = mean.loc[method, corruptions], std.loc[method, corruptions]
+            axis.bar(x, heights, width, label=method, **look.bar())
+            axis.vlines(x, heights - spread, heights + spread, color="black", linewidth=0.7, path_effects=halo)
+    start = -0.5
+    for group, names in groups.items():
+        middle = start + len(names) / 2
+        axis.text(middle, 1.02, group, ha="center", va="bottom", style="italic", transform=axis.get_xaxis_transform())
+        start += len(names)
+        axis.axvline(start, color="0.7", linewidth=0.6)
+    axis.set_xticks(range(len(corruptions)), [name.replace("_", "\n") for name in corruptions])
+    axis.tick_params(axis="x", length=0)
+    axis.set(xlim=(-0.5, start), ylim=(0, None), ylabel="$E_c$ (%)")
+    axis.grid(axis="y")
 
-    At layer 0 the images; at layer 1 the first channel of conv1's output, and that channel's mask. Every method has the
-    hyper-parameters of the recipe's data set and network.
+
+def accuracy_curves(table, path, expected=None, note="", strength="ε"):
+    """Figures 5 and 13: accuracy against the strength of an attack, a panel a network and data set.
+
+    table: also `eps` and `error` in percent. strength: the axis in words, as "ε of FGSM (normalised input)".
     """
-    x, y = next(datasets.train.batches(BATCH, "cpu"))
-    figure, axes = plt.subplots(len(PICTURES) + 1, 2 * SHOWN, figsize=(2 * SHOWN, len(PICTURES) + 1))
-    draw_row(axes[0, :SHOWN], to_pixels(x[:SHOWN], datasets))
-    axes[0, 0].set_ylabel("the batch", rotation=0, ha="right", va="center")
-    axes[0, SHOWN].text(0, 0.5, "share of the sample's own: white 1, black 0", va="center")
-    for axis in axes[0, SHOWN:]:
+    mean, std = over_seeds(table, ["eps"], "error")
+    networks, looks = networks_of(table), styles(table.method)
+    titles = lettered(networks)
+    with plt.rc_context(PRINT):
+        figure, axes = line_panels(titles, looks, strength, "test accuracy (%)")
+        for axis, network in zip(axes, networks):
+            for method, look in looks.items():
+                if (*network, method) in mean.index:
+                    accuracy = 100 - mean.loc[(*network, method)].dropna()
+                    spread = std.loc[(*network, method), accuracy.index]
+                    axis.plot(accuracy.index, accuracy, label=method, **look.line())
+                    band = {"color": look.color, "alpha": 0.2, "linewidth": 0, "label": method}
+                    axis.fill_between(accuracy.index, accuracy - spread, accuracy + spread, **band)
+        what = f"Test accuracy (%) against {strength}"
+        return write(figure, path, caption(what, titles, table, "bands", expected, note))
+
+
+def activation_curves(table, path, expected=None, note=""):
+    """Figures 6 and 14: the magnitudes of a stage's channels, sorted, a panel a stage in the order of the table.
+
+    table: also `stage`, `channel_rank` and `magnitude`.
+    """
+    mean, _ = over_seeds(table, ["stage", "channel_rank"], "magnitude")
+    networks, looks = networks_of(table), styles(table.method)
+    panels = list(dict.fromkeys(zip(table.dataset, table.model, table.stage)))
+    titles = lettered([panel if len(networks) > 1 else panel[2:] for panel in panels])
+    with plt.rc_context(PRINT):
+        figure, axes = line_panels(titles, looks, "rank of the channel", "mean magnitude")
+        for axis, (*network, stage) in zip(axes, panels):
+            for i, (method, look) in enumerate(looks.items()):
+                if (*network, method) in mean.index:
+                    curve = mean[stage].loc[(*network, method)].dropna()
+                    every = (0.16 * i / len(looks), 0.16)  # of the panel's diagonal: no two methods' at one place
+                    axis.plot(curve.index, curve, label=method, markevery=every, **look.line())
+            axis.set_ylim(bottom=min(0, table.magnitude.min()))  # signed sums go below
+        of = f" of {in_words(networks[0])}" if len(networks) == 1 else ""
+        what = f"Magnitude of the activations of every channel{of}, in descending order"
+        return write(figure, path, caption(what, titles, table, "", expected, note))
+
+
+def contact_sheet(images, path, note=""):
+    """Every corruption of a few pictures: a row a corruption, a column a severity, and before them the clean picture.
+
+    images: for every picture (or the only one) a dict: `clean` -> uint8 [1, 3, H, W], and every
+    corruption -> uint8 [severities, 3, H, W]. A pixel of them is a square of whole pixels in the PNG.
+    """
+    pictures = [images] if isinstance(images, dict) else images
+    names = [name for name in pictures[0] if name != "clean"] if pictures else []
+    if not names:
+        raise BadInput("nothing to draw: no corrupted picture")
+    rows = [np.concatenate([picture[key] for picture in pictures for key in ("clean", name)]) for name in names]
+    canvas = tiled(np.stack(rows))
+    heads = [head for picture in pictures for head in ("clean", *range(1, len(picture[names[0]]) + 1))]
+    left, top = 1.0, 0.2  # inches for the names of rows and columns
+    room = min((TALL - top) * DPI / canvas.shape[0], (PAGE - left) * DPI / canvas.shape[1])
+    times = max(1, math.floor(room))
+    dpi = DPI * max(1, times / room)
+    canvas = canvas.repeat(times, 0).repeat(times, 1)
+    height, width = canvas.shape[0] / dpi, canvas.shape[1] / dpi
+    with plt.rc_context(PRINT | {"font.size": 7}):
+        figure = plt.figure(figsize=(left + width + 0.5 / dpi, top + height + 0.5 / dpi), dpi=dpi)
+        figure.figimage(canvas, xo=round(left * dpi))
+        inches = figure.dpi_scale_trans
+        for i, name in enumerate(names):
+            y = height * (1 - (i + 0.5) / len(names))
+            figure.text(left - 0.05, y, name.replace("_", " "), ha="right", va="center", transform=inches)
+        for i, head in enumerate(heads):
+            figure.text(left + width * (i + 0.5) / len(heads), height + 0.05, head, ha="center", transform=inches)
+        text = f"{len(pictures)} test image{'s' * (len(pictures) > 1)}, clean and under every corruption (rows) at every severity (columns)."
+        return write(figure, path, f"{text} {note}".strip())
+
+
+def tiled(images):
+    """One picture [R (H + 1), C (W + 1), 3] of uint8 [R, C, 3, H, W], with a white line after every row and column."""
+    framed = np.pad(images, [(0, 0)] * 3 + [(0, 1)] * 2, constant_values=255)
+    rows, columns, colors, height, width = framed.shape
+    return framed.transpose(0, 3, 1, 4, 2).reshape(rows * height, columns * width, colors)
+
+
+# ---- what they share ----
+
+
+def over_seeds(table, point, value):
+    """Mean and sample standard deviation over seeds (NaN for one), frames [(dataset, model, method), point].
+
+    point: the columns that name one. Raises BadInput as the module says.
+    """
+    if table.empty:
+        raise BadInput("nothing to draw: no finished evaluation")
+    twice = table[table.duplicated([*RUN, *point])]
+    if len(twice):
+        raise BadInput(f"{' '.join(str(word) for word in twice.iloc[0][[*RUN, *point]])} is there twice")
+    runs = table.pivot(index=list(RUN), columns=point, values=value)
+    for _, rows in runs.groupby(level=["dataset", "model"]):
+        rows = rows.dropna(axis="columns", how="all")
+        if rows.isna().any(axis=None):
+            run, lacks = rows.isna().stack(list(range(len(point)))).idxmax()[: len(RUN)], point[-1]
+            raise BadInput(f"{' '.join(map(str, run))} lacks a {lacks} that others have: evaluate it again")
+    cells = runs.groupby(level=list(RUN[:3]))
+    return cells.mean(), cells.std()
+
+
+def networks_of(table):
+    """Every (dataset, model) of a table, in its order."""
+    return list(dict.fromkeys(zip(table.dataset, table.model)))
+
+
+def in_words(panel):
+    """`WRN-28-10 on CIFAR-100` for a (dataset, model), with `, layer1` where there is a stage, or the stage alone."""
+    if len(panel) == 1:
+        return panel[0]
+    dataset, model, *stage = panel
+    return ", ".join([f"{NAMES.get(model, model)} on {NAMES.get(dataset, dataset)}", *stage])
+
+
+def lettered(panels):
+    """The titles of panels: with (a), (b), ... where there are several."""
+    words = [in_words(panel) for panel in panels]
+    return [f"({letter}) {word}" for letter, word in zip(string.ascii_lowercase, words)] if len(words) > 1 else words
+
+
+def line_panels(titles, looks, xlabel, ylabel):
+    """A figure with a panel a title and one legend for all: the figure and its axes. One panel fills one column."""
+    n = len(titles)
+    columns = {1: 1, 2: 2, 4: 2}.get(n, 3)
+    rows = math.ceil(n / columns)
+    size = (COLUMN if n == 1 else PAGE, 0.6 + rows * (1.75 if columns == 3 else 2.1))
+    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
+    for i, (axis, words) in enumerate(zip(axes.flat, titles)):
+        axis.set(title=words, xlabel=xlabel if i + columns >= n else "", ylabel=ylabel if i % columns == 0 else "")
+        axis.locator_params(axis="x", nbins=5)
+        axis.grid()
+    for axis in axes.flat[n:]:
         axis.axis("off")
-    net.train()
-    for row, (method, k) in zip(axes[1:], PICTURES):
-        with torch.no_grad():
-            h = x if k == 0 else net.stages[0](x)
-        mixed, own = mixed_and_own(regularizer_at(recipe, method, k), k, h, x, y, net)
-        draw_row(row[:SHOWN], to_pixels(mixed, datasets) if k == 0 else stretched(mixed[:, :1]))
-        draw_row(row[SHOWN:], own[:, :1])
-        label = f"{recipes.LABELS[method]}, {'input' if k == 0 else 'conv1'}"
-        row[0].set_ylabel(label, rotation=0, ha="right", va="center")
-    figure.subplots_adjust(wspace=0.08, hspace=0.08)
-    save(figure, path)
+    handles = [Line2D([], [], label=NAMES.get(method, method), **look.line()) for method, look in looks.items()]
+    if n < axes.size:
+        axes.flat[n].legend(handles=handles, loc="center")
+    else:
+        figure.legend(handles=handles, loc="outside upper center", ncols=3 if n == 1 else 5)
+    return figure, list(axes.flat[:n])
 
 
-def regularizer_at(recipe, method, k):
-    """A method for the recipe's data set and network, made to act on every batch at layer k."""
-    fixed = recipes.applicable(method, {"prob": 1.0, "layers": (k,)})
-    recipe = recipes.resolve(recipe.dataset, recipe.model, method, width=recipe.width, **fixed)
-    return recipes.regularizer(recipe, data.FACTS[recipe.dataset].num_classes)
+def caption(what, titles, table, spread, expected, note):
+    """The caption: what the panels show, of how many seeds, what shows their spread (or nothing), what is missing."""
+    networks = networks_of(table)
+    seeds = table.groupby(list(RUN[:3])).seed.nunique()
+    usual = seeds.mode().max()
+    counts = f"{usual} seeds" if usual > 1 else "one seed"
+    odd = [f"{n} of {methods_in_words(cells.index, networks)}" for n, cells in seeds[seeds != usual].groupby(seeds)]
+    text = f"{what}: {', '.join(titles)}. Mean over {counts}" + (f" ({'; '.join(odd)})" if odd else "")
+    if spread and seeds.max() > 1:
+        text += f", {spread}: sample standard deviation over seeds"
+    wanted = itertools.product(networks, table.method.unique() if expected is None else expected)
+    missing = [(*network, method) for network, method in wanted if (*network, method) not in seeds.index]
+    if missing:
+        text += f". No runs of {methods_in_words(missing, networks)}"
+    return f"{text}. {note}".strip()
 
 
-def mixed_and_own(regularizer, k, h, x, y, net):
-    """h [B, C, H, W] mixed, and the share of each feature that is its sample's own, in [0, 1]; the first SHOWN of each.
-
-    Mixing is linear in h for a given draw: repeated on a probe that is 1 in one sample and 0 in all others, it gives
-    that sample's share. (A sample that is its own partner keeps all.)
-    """
-
-    def mix(key, probe):
-        regularizer.seed(key)
-        regularizer.draw(x, y, net)
-        with torch.no_grad():
-            return regularizer.mix(k, probe)
-
-    def own(key, i):
-        probe = torch.zeros_like(h)
-        probe[i] = 1
-        return mix(key, probe)[i].clamp(0, 1)  # DropBlock scales what it keeps
-
-    def dullness(key):
-        share = own(key, 0)
-        return abs(share.mean() - 0.6) - share.std()  # half and half at best, and not the same everywhere
-
-    telling = min(range(KEYS), key=dullness)
-    return mix(telling, h)[:SHOWN], torch.stack([own(telling, i) for i in range(SHOWN)])
+def methods_in_words(cells, networks):
+    """The methods of (dataset, model, method) cells, each with its networks unless they are all."""
+    found = {}
+    for *network, method in cells:
+        found.setdefault(method, []).append(tuple(network))
+    words = []
+    for method in styles(found):
+        where = "" if len(found[method]) == len(networks) else f" ({', '.join(map(in_words, found[method]))})"
+        words.append(NAMES.get(method, method) + where)
+    return ", ".join(words)
 
 
-def to_pixels(x, datasets):
-    """Images [B, 3, H, W] in [0, 1] from normalised ones."""
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (datasets.mean, datasets.std))
-    return (x * std + mean).clamp(0, 1)
-
-
-def stretched(h):
-    """Feature maps [B, 1, H, W] stretched to [0, 1], all alike."""
-    return (h - h.min()) / (h.max() - h.min())
-
-
-def draw_row(axes, pictures):
-    """A row of pictures [B, 1 or 3, H, W] in [0, 1]."""
-    for axis, picture in zip(axes, pictures):
-        axis.imshow(picture.permute(1, 2, 0).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axis.set(xticks=[], yticks=[])
-
-
-def save(figure, path):
-    """Write a picture and close it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100, bbox_inches="tight")
+def write(figure, path, text):
+    """Write <path>.png, <path>.pdf and the caption <path>.txt, each whole; the caption."""
+    make_folder(path.parent)
+    for suffix, extra in (("png", {}), ("pdf", {"metadata": {"CreationDate": None}})):  # the same data, the same file
+        name = path.with_name(f"{path.name}.{suffix}")
+        write_whole(name, lambda file, suffix=suffix, extra=extra: figure.savefig(file, format=suffix, **extra))
     plt.close(figure)
+    write_whole(path.with_name(f"{path.name}.txt"), lambda file: file.write(f"{text}\n".encode()))
+    return text

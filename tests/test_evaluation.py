@@ -214,9 +214,8 @@ def test_bad_input(trained, tmp_path, capsys):
     assert "--limit must be at least 1, not 0" in refused(capsys, path, "--limit", 0)
     assert "--width chooses among a table's runs" in refused(capsys, path, "--width", 8)
     assert "--seeds chooses among a table's runs" in refused(capsys, path, "--seeds", 2)
-    assert (
-        "holds no *.best.pt" in refused(capsys, tmp_path / "nothing" if (tmp_path / "nothing").mkdir() else "") or True
-    )
+    (tmp_path / "empty").mkdir()
+    assert f"{tmp_path / 'empty'} holds no *.best.pt" in refused(capsys, tmp_path / "empty")
     assert "gone.pt" in refused(capsys, tmp_path / "gone.pt")
     broken = tmp_path / "broken.best.pt"
     content = bytearray(path.read_bytes())
