@@ -312,6 +312,8 @@ class Trainer:
             self.losses.copy_(state["losses"])
             self.epoch, self.step = state["epoch"], state["step"]
             self.best, self.seconds = state["best"], state["seconds"]
+            if not self.quiet:
+                print(f"going on at step {self.step} of {self.steps} in epoch {self.epoch + 1}", flush=True)
         self.files.cut_log(self.epoch)
 
     def image_counts(self):

@@ -40,6 +40,7 @@ import train
 from records import BadInput, RunFiles, load_checkpoint, locked, make_folder, read_json, write_json, write_whole
 
 SAVE_SECONDS = 60
+CLEAN_TOLERANCE = 0.5  # percentage points between clean errors here and in training, which may have run in bf16
 
 
 class Study:
@@ -322,6 +323,7 @@ def evaluate(study, subject, record, bar, signals):
                     saved = time.monotonic()
     arrays = merged()
     cases = summarise(arrays, labels)
+    compare_with_training(subject, cases, len(rows))
     result = {
         **{name: getattr(subject.recipe, name) for name in ("dataset", "model", "method", "seed")},
         "evaluation": study.kind,
@@ -352,6 +354,19 @@ def summarise(arrays, labels):
             "ece": engine.calibration_error(confidence, torch.from_numpy(right)).item(),
         }
     return cases
+
+
+def compare_with_training(subject, cases, images):
+    """Warn where the clean error is not the one that the training found: most likely the images are others."""
+    seed, weights = subject.path.name.split(".")[:2]
+    path = subject.path.with_name(f"{seed}.json")
+    if "clean" not in cases or images != len(subject.test.labels) or not path.exists():
+        return
+    there = read_json(path).get({"best": "test_error", "last": "last_epoch_test_error"}.get(weights))
+    here = cases["clean"]["error"]
+    if there is not None and abs(here - there) > CLEAN_TOLERANCE:
+        words = f"{subject.path}: the clean error is {here:.2f} %, in training it was {there:.2f} %"
+        warnings.warn(f"{words}: are these the same images?", stacklevel=2)
 
 
 def run(study, wanted, args):
@@ -488,7 +503,7 @@ def show(study, results, grid, weights):
     text = markdown(study, results, title, grid.table.cells() if grid else (), paper)
     print(text)
     if grid:
-        name = f"{grid.name}{grid.tag}-{study.name}" + ("-last" if weights == "last" else "")
+        name = f"{grid.file_name}-{study.name}" + ("-last" if weights == "last" else "")
         for folder in ("tables", "figures"):
             make_folder(grid.out / folder)
         write_whole(grid.out / "tables" / f"{name}.md", lambda file: file.write(text.encode()))

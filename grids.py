@@ -30,11 +30,17 @@ class Grid:
     table: recipes.Table
     overrides: dict  # of the recipe, on top of the table's own
     out: Path
+    part: str = ""  # what was chosen of the table, for file names: `-cifar100-none`, or nothing
 
     @property
     def tag(self):
         """What tells runs with overrides from the paper's in file names: `-epochs2`, or nothing."""
         return "".join(f"-{name}{value}" for name, value in self.overrides.items()).replace(" ", "")
+
+    @property
+    def file_name(self):
+        """How files that show this grid begin."""
+        return f"{self.name}{self.part}{self.tag}"
 
     @property
     def runs(self):
@@ -66,12 +72,14 @@ def add_flags(found):
 
 def grid_of(args):
     """The Grid that a command line asks for. Raises BadInput where the table has no such part."""
-    table, chosen = recipes.TABLES[args.table], {}
+    table, chosen, part = recipes.TABLES[args.table], {}, ""
     for axis in AXES:
         wanted, there = getattr(args, axis) or getattr(table, axis), getattr(table, axis)
         if unknown := [name for name in wanted if name not in there]:
             raise BadInput(f"{args.table} has no {unknown[0]} among its {axis}: {', '.join(there)}")
         chosen[axis] = tuple(name for name in there if name in wanted)
+        if chosen[axis] != there:
+            part += "".join(f"-{name}" for name in chosen[axis])
     if args.seeds is not None and args.seeds < 1:
         raise BadInput(f"--seeds must be at least 1, not {args.seeds}")
     seeds = table.seeds if args.seeds is None else tuple(range(args.seeds))
@@ -80,7 +88,7 @@ def grid_of(args):
     for name in overrides:
         if not any(name in recipes.applicable(method, overrides) for method in chosen["methods"]):
             raise BadInput(f"{recipes.flag(name)} means nothing to any of the methods {', '.join(chosen['methods'])}")
-    return Grid(args.table, dataclasses.replace(table, seeds=seeds, **chosen), overrides, out)
+    return Grid(args.table, dataclasses.replace(table, seeds=seeds, **chosen), overrides, out, part)
 
 
 def paper_numbers(name):

@@ -212,7 +212,7 @@ def write(grid, wanted, data_dir):
     rows = compare(grid, runs)
     text = markdown(grid, rows)
     for folder, suffix, content in (("tables", "md", text), ("tables", "csv", rows.to_csv(index=False))):
-        path = grid.out / folder / f"{grid.name}{grid.tag}.{suffix}"
+        path = grid.out / folder / f"{grid.file_name}.{suffix}"
         write_whole(path, lambda file, content=content: file.write(content.encode()))
     print(text)
     print(f"written to {grid.out / 'tables'}")

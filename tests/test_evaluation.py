@@ -142,6 +142,21 @@ def test_a_damaged_partial_file_is_begun_anew(trained):
     assert record.result.exists() and not record.partial.exists()
 
 
+def test_another_clean_error_than_in_training_is_pointed_at(trained):
+    path, result = trained
+    study = Clean()
+    study.tasks = ("clean",)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (found,) = evaluation.run(study, [(path, None)], command(path))
+    Record(path, study).result.unlink()
+    other = result | {"test_error": result["test_error"] + 0.6}
+    path.with_name("seed0.json").write_text(json.dumps(other))
+    with pytest.warns(UserWarning, match=r"seed0\.best\.pt: the clean error is .* are these the same images\?"):
+        evaluation.run(study, [(path, None)], command(path))
+    assert found["cases"]["clean"]["error"] == result["test_error"]
+
+
 def test_an_evaluation_must_not_change_the_network(trained):
     path, _ = trained
     subject = evaluation.load_subject(path, command(path))
@@ -269,7 +284,7 @@ def test_a_tables_checkpoints(train_tiny, tmp_path, capsys):
     assert [str(w.message) for w in caught if "not trained" in str(w.message)] == [
         f"1 of the 2 runs of demo are not trained (in {grid.runs}): scripts/tables.py demo trains them"
     ]
-    text = (tmp_path / "tables" / f"demo{grid.tag}-clean.md").read_text()
+    text = (tmp_path / "tables" / f"demo-none-mixup{grid.tag}-clean.md").read_text()
     assert text in capsys.readouterr().out
     error = f"{result['test_error']:.2f} (1)"
     assert text.splitlines()[4:] == [

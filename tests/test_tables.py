@@ -46,7 +46,7 @@ def test_table2_ours_beside_the_papers(tmp_path, capsys):
         finish(found, ("cifar100", "wrn28_10", "none"), seed, test_error=error)
     finish(found, ("cifar100", "wrn28_10", "patchup_hard"), 4, test_error=16.0)
     assert tables.main([*TABLE2, "--no-run", "--out", str(tmp_path)]) == 0
-    assert (tmp_path / "tables/table2.md").read_text() == (
+    assert (tmp_path / "tables/table2-cifar100-wrn28_10-none-mixup-patchup_hard.md").read_text() == (
         "### Table 2: test error on CIFAR-10, CIFAR-100 and SVHN\n"
         "\n"
         "Ours: mean ± sample standard deviation (number of runs). Difference: ours minus the paper.\n"
@@ -57,7 +57,7 @@ def test_table2_ours_beside_the_papers(tmp_path, capsys):
         "| Input Mixup | missing | 18.73 ± 0.15 |  |\n"
         "| Hard PatchUp | 16.00 (1) | 16.13 ± 0.20 | -0.13 |\n"
     )
-    rows = {row["method"]: row for row in csv.DictReader((tmp_path / "tables/table2.csv").open())}
+    rows = {row["method"]: row for row in csv.DictReader((tmp_path / "tables/table2-cifar100-wrn28_10-none-mixup-patchup_hard.csv").open())}
     assert rows["none"]["n"] == "3" and float(rows["none"]["difference"]) == pytest.approx(23 - 22.442)
     assert rows["mixup"]["n"] == "0" and rows["mixup"]["mean"] == ""
     assert "| No Mixup | 23.00 ± 1.00 (3) |" in capsys.readouterr().out
