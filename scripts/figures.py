@@ -18,6 +18,7 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 
+from data.corruptions import SCORED
 from recipes import LABELS
 from records import BadInput, make_folder, write_whole
 
@@ -33,7 +34,6 @@ DPI = 300
 PRINT = {
     "font.size": 8,
     "axes.titlesize": 8,
-    "figure.labelsize": 8,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
     "legend.fontsize": 7,
@@ -44,8 +44,6 @@ PRINT = {
     "grid.alpha": 0.3,
     "grid.linewidth": 0.5,
     "lines.linewidth": 1.1,
-    "lines.markersize": 4.5,
-    "lines.markeredgewidth": 0.4,
     "hatch.linewidth": 0.5,
     "figure.dpi": DPI,
     "pdf.fonttype": 42,  # TrueType: publishers refuse matplotlib's Type 3
@@ -64,13 +62,7 @@ NAMES = {  # as they are written in print
     "resnet101": "ResNet101",
     "resnet152": "ResNet152",
 } | LABELS
-GROUPS = {  # the corruptions of ImageNet-C (Hendrycks and Dietterich, 2019)
-    "noise": ("gaussian_noise", "shot_noise", "impulse_noise"),
-    "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
-    "weather": ("snow", "frost", "fog", "brightness"),
-    "digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
-}
-BAR_ROWS = (("noise", "blur"), ("weather", "digital"), ("others",))
+BAR_ROWS = (("noise", "blur"), ("weather", "digital"), ("held out",))  # groups of corruptions
 
 
 class Style(NamedTuple):
@@ -84,7 +76,8 @@ class Style(NamedTuple):
     def line(self):
         """Keyword arguments of a line."""
         look = {"color": self.color, "marker": self.marker, "linestyle": self.dashes}
-        return look | {"markeredgecolor": "black", "markeredgewidth": 0.4}
+        size = 6.5 if self.marker == "*" else 4.5  # a star looks smaller than it is
+        return look | {"markersize": size, "markeredgecolor": "black", "markeredgewidth": 0.4}
 
     def bar(self):
         """Keyword arguments of a bar; its hatch is white on dark colours."""
@@ -127,10 +120,10 @@ def corruption_bars(table, path, expected=None, note=""):
     table: also `corruption` and `sum_error`, the error in percent summed over the five severities, in [0, 500].
     """
     mean, std = over_seeds(table, ["corruption"], "sum_error")
-    given = table.corruption.unique()
-    groups = GROUPS | {"others": [name for name in given if name not in itertools.chain(*GROUPS.values())]}
-    groups = {group: [name for name in names if name in given] for group, names in groups.items()}
-    rows = [{group: groups[group] for group in row if groups[group]} for row in BAR_ROWS]
+    groups = {}
+    for name in sorted(set(table.corruption), key=lambda name: [*SCORED, name].index(name)):
+        groups.setdefault(SCORED.get(name, "held out"), []).append(name)
+    rows = [{group: groups[group] for group in row if group in groups} for row in BAR_ROWS]
     networks, rows = networks_of(table), [row for row in rows if row]
     panels, titles, looks = list(itertools.product(networks, rows)), lettered(networks), styles(table.method)
     with plt.rc_context(PRINT):
@@ -140,8 +133,9 @@ def corruption_bars(table, path, expected=None, note=""):
             draw_bars(axis, row, mean.loc[network], std.loc[network], looks)
             if row is rows[0]:
                 axis.set_title(titles[networks.index(network)], loc="left", pad=14)
+        axes.flat[0].set_ylim(0, 1.05 * (mean + std.fillna(0)).max(axis=None) or 1)  # of all panels
         handles = [Patch(label=NAMES.get(method, method), **look.bar()) for method, look in looks.items()]
-        figure.legend(handles=handles, loc="outside upper center", ncols=5, handleheight=1.1)
+        figure.legend(handles=handles, loc="outside upper center", ncols=columns(len(looks), 5), handleheight=1.1)
         what = "E_c, the test error (%) summed over the five severities of each corruption (0 to 500, lower is better)"
         return write(figure, path, caption(what, titles, table, "error bars", expected, note))
 
@@ -155,7 +149,7 @@ def draw_bars(axis, groups, mean, std, looks):
         if method in mean.index:
             x = np.arange(len(corruptions)) + (i - (len(looks) - 1) / 2) * width
             heights, spread = mean.loc[method, corruptions], std.loc[method, corruptions]
-            axis.bar(x, heights, width, label=method, **look.bar())
+            axis.bar(x, heights, 0.93 * width, label=method, **look.bar())
             axis.vlines(x, heights - spread, heights + spread, color="black", linewidth=0.7, path_effects=halo)
     start = -0.5
     for group, names in groups.items():
@@ -165,7 +159,8 @@ def draw_bars(axis, groups, mean, std, looks):
         axis.axvline(start, color="0.7", linewidth=0.6)
     axis.set_xticks(range(len(corruptions)), [name.replace("_", "\n") for name in corruptions])
     axis.tick_params(axis="x", length=0)
-    axis.set(xlim=(-0.5, start), ylim=(0, None), ylabel="$E_c$ (%)")
+    axis.locator_params(axis="y", nbins=6)
+    axis.set(xlim=(-0.5, start), ylabel="$E_c$ (%)")
     axis.grid(axis="y")
 
 
@@ -242,7 +237,8 @@ def contact_sheet(images, path, note=""):
             figure.text(left - 0.05, y, name.replace("_", " "), ha="right", va="center", transform=inches)
         for i, head in enumerate(heads):
             figure.text(left + width * (i + 0.5) / len(heads), height + 0.05, head, ha="center", transform=inches)
-        text = f"{len(pictures)} test image{'s' * (len(pictures) > 1)}, clean and under every corruption (rows) at every severity (columns)."
+        seen = "1 test image" if len(pictures) == 1 else f"{len(pictures)} test images"
+        text = f"{seen}, clean and under every corruption (rows) at every severity (columns)."
         return write(figure, path, f"{text} {note}".strip())
 
 
@@ -263,17 +259,22 @@ def over_seeds(table, point, value):
     """
     if table.empty:
         raise BadInput("nothing to draw: no finished evaluation")
-    twice = table[table.duplicated([*RUN, *point])]
-    if len(twice):
-        raise BadInput(f"{' '.join(str(word) for word in twice.iloc[0][[*RUN, *point]])} is there twice")
-    runs = table.pivot(index=list(RUN), columns=point, values=value)
+    runs = table.set_index(list(RUN))[point + [value]]
+    if len(twice := runs[runs.set_index(point, append=True).index.duplicated()]):
+        raise BadInput(f"{run_in_words(twice.index[0])} has {point[-1]} {twice.iloc[0][point[-1]]} twice")
+    runs = runs.pivot(columns=point, values=value)
     for _, rows in runs.groupby(level=["dataset", "model"]):
         rows = rows.dropna(axis="columns", how="all")
-        if rows.isna().any(axis=None):
-            run, lacks = rows.isna().stack(list(range(len(point)))).idxmax()[: len(RUN)], point[-1]
-            raise BadInput(f"{' '.join(map(str, run))} lacks a {lacks} that others have: evaluate it again")
+        if len(gaps := np.argwhere(rows.isna().to_numpy())):
+            run, lacks = rows.index[gaps[0][0]], np.atleast_1d(rows.columns[gaps[0][1]])
+            raise BadInput(f"{run_in_words(run)} lacks {' '.join(map(str, lacks))}, which others have")
     cells = runs.groupby(level=list(RUN[:3]))
     return cells.mean(), cells.std()
+
+
+def run_in_words(run):
+    """`cifar100/wrn28_10/none/seed0` for a (dataset, model, method, seed)."""
+    return "/".join(run[:3]) + f"/seed{run[3]}"
 
 
 def networks_of(table):
@@ -292,18 +293,18 @@ def in_words(panel):
 def lettered(panels):
     """The titles of panels: with (a), (b), ... where there are several."""
     words = [in_words(panel) for panel in panels]
-    return [f"({letter}) {word}" for letter, word in zip(string.ascii_lowercase, words)] if len(words) > 1 else words
+    return [f"({letter}) {word}" for letter, word in zip(string.ascii_letters, words)] if len(words) > 1 else words
 
 
 def line_panels(titles, looks, xlabel, ylabel):
     """A figure with a panel a title and one legend for all: the figure and its axes. One panel fills one column."""
     n = len(titles)
-    columns = {1: 1, 2: 2, 4: 2}.get(n, 3)
-    rows = math.ceil(n / columns)
-    size = (COLUMN if n == 1 else PAGE, 0.6 + rows * (1.75 if columns == 3 else 2.1))
-    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
+    across = columns(n, 3)
+    rows = math.ceil(n / across)
+    size = (COLUMN if n == 1 else PAGE, 0.6 + rows * (1.75 if across == 3 else 2.1))
+    figure, axes = plt.subplots(rows, across, figsize=size, layout="constrained", squeeze=False)
     for i, (axis, words) in enumerate(zip(axes.flat, titles)):
-        axis.set(title=words, xlabel=xlabel if i + columns >= n else "", ylabel=ylabel if i % columns == 0 else "")
+        axis.set(title=words, xlabel=xlabel if i + across >= n else "", ylabel=ylabel if i % across == 0 else "")
         axis.locator_params(axis="x", nbins=5)
         axis.grid()
     for axis in axes.flat[n:]:
@@ -312,8 +313,13 @@ def line_panels(titles, looks, xlabel, ylabel):
     if n < axes.size:
         axes.flat[n].legend(handles=handles, loc="center")
     else:
-        figure.legend(handles=handles, loc="outside upper center", ncols=3 if n == 1 else 5)
+        figure.legend(handles=handles, loc="outside upper center", ncols=columns(len(looks), 3 if n == 1 else 5))
     return figure, list(axes.flat[:n])
+
+
+def columns(count, most):
+    """The columns, at most so many, that fill the rows which `count` things take as evenly as can be."""
+    return math.ceil(count / math.ceil(count / most))
 
 
 def caption(what, titles, table, spread, expected, note):
@@ -321,9 +327,9 @@ def caption(what, titles, table, spread, expected, note):
     networks = networks_of(table)
     seeds = table.groupby(list(RUN[:3])).seed.nunique()
     usual = seeds.mode().max()
-    counts = f"{usual} seeds" if usual > 1 else "one seed"
+    counts = f"Mean over {usual} seeds" if usual > 1 else "One seed"
     odd = [f"{n} of {methods_in_words(cells.index, networks)}" for n, cells in seeds[seeds != usual].groupby(seeds)]
-    text = f"{what}: {', '.join(titles)}. Mean over {counts}" + (f" ({'; '.join(odd)})" if odd else "")
+    text = f"{what}: {', '.join(titles)}. {counts}" + (f" ({'; '.join(odd)})" if odd else "")
     if spread and seeds.max() > 1:
         text += f", {spread}: sample standard deviation over seeds"
     wanted = itertools.product(networks, table.method.unique() if expected is None else expected)
@@ -348,7 +354,7 @@ def methods_in_words(cells, networks):
 def write(figure, path, text):
     """Write <path>.png, <path>.pdf and the caption <path>.txt, each whole; the caption."""
     make_folder(path.parent)
-    for suffix, extra in (("png", {}), ("pdf", {"metadata": {"CreationDate": None}})):  # the same data, the same file
+    for suffix, extra in (("pdf", {"metadata": {"CreationDate": None}}), ("png", {})):  # the same data, the same file
         name = path.with_name(f"{path.name}.{suffix}")
         write_whole(name, lambda file, suffix=suffix, extra=extra: figure.savefig(file, format=suffix, **extra))
     plt.close(figure)

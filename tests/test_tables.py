@@ -16,7 +16,7 @@ import data
 import grids
 import recipes
 from records import BadInput, RunFiles
-from scripts import figures, tables
+from scripts import demo_figures, tables
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -46,7 +46,8 @@ def test_table2_ours_beside_the_papers(tmp_path, capsys):
         finish(found, ("cifar100", "wrn28_10", "none"), seed, test_error=error)
     finish(found, ("cifar100", "wrn28_10", "patchup_hard"), 4, test_error=16.0)
     assert tables.main([*TABLE2, "--no-run", "--out", str(tmp_path)]) == 0
-    assert (tmp_path / "tables/table2-cifar100-wrn28_10-none-mixup-patchup_hard.md").read_text() == (
+    written = tmp_path / "tables/table2-cifar100-wrn28_10-none-mixup-patchup_hard.md"
+    assert written.read_text() == (
         "### Table 2: test error on CIFAR-10, CIFAR-100 and SVHN\n"
         "\n"
         "Ours: mean ± sample standard deviation (number of runs). Difference: ours minus the paper.\n"
@@ -57,7 +58,7 @@ def test_table2_ours_beside_the_papers(tmp_path, capsys):
         "| Input Mixup | missing | 18.73 ± 0.15 |  |\n"
         "| Hard PatchUp | 16.00 (1) | 16.13 ± 0.20 | -0.13 |\n"
     )
-    rows = {row["method"]: row for row in csv.DictReader((tmp_path / "tables/table2-cifar100-wrn28_10-none-mixup-patchup_hard.csv").open())}
+    rows = {row["method"]: row for row in csv.DictReader(written.with_suffix(".csv").open())}
     assert rows["none"]["n"] == "3" and float(rows["none"]["difference"]) == pytest.approx(23 - 22.442)
     assert rows["mixup"]["n"] == "0" and rows["mixup"]["mean"] == ""
     assert "| No Mixup | 23.00 ± 1.00 (3) |" in capsys.readouterr().out
@@ -125,9 +126,9 @@ def test_the_demo_is_interrupted_goes_on_and_is_not_repeated(tmp_path):
     assert "6/6" not in errors and "12/12" in errors, "the bar counts the epochs of all four runs"
     results = {path: path.stat().st_mtime_ns for path in runs.rglob("seed*.json")}
     assert len(results) == 4 and printed.count("(2)") == 6
-    for name in ("tables/demo-width4-epochs3.md", "tables/demo-width4-epochs3.csv"):
+    for name in ("tables/demo-none-cutout-width4-epochs3.md", "tables/demo-none-cutout-width4-epochs3.csv"):
         assert (tmp_path / name).stat().st_size > 100
-    for name in ("demo_curves-width4-epochs3.png", "demo_batch-width4-epochs3.png"):
+    for name in ("demo_curves-none-cutout-width4-epochs3.png", "demo_batch-none-cutout-width4-epochs3.png"):
         assert (tmp_path / "figures" / name).read_bytes()[:4] == b"\x89PNG"
 
     process = demo(tmp_path, "--seeds", "2")
@@ -150,23 +151,23 @@ def test_a_failed_run_is_named_and_the_others_go_on(tmp_path):
 # ---- the demo's picture ----
 
 
-@pytest.mark.parametrize("method, k", figures.PICTURES)
+@pytest.mark.parametrize("method, k", demo_figures.PICTURES)
 def test_own_shares_are_what_the_mixing_kept(method, k, tmp_path):
     """own h + (1 - own) h[partner], for methods that have partners, is the mixed batch itself."""
     datasets = data.load("digits", tmp_path, seed=0, val_per_class=10, train_per_class=10)
     recipe = recipes.resolve("digits", "preactresnet18", method, width=4)
     net = recipes.network(recipe, 10)
-    x, y = next(datasets.train.batches(figures.BATCH))
+    x, y = next(datasets.train.batches(demo_figures.BATCH))
     with torch.no_grad():
         h = x if k == 0 else net.stages[0](x)
-    regularizer = figures.regularizer_at(recipe, method, k)
-    mixed, own = figures.mixed_and_own(regularizer, k, h, x, y, net)
-    assert mixed.shape == own.shape == (figures.SHOWN, *h.shape[1:])
+    regularizer = demo_figures.regularizer_at(recipe, method, k)
+    mixed, own = demo_figures.mixed_and_own(regularizer, k, h, x, y, net)
+    assert mixed.shape == own.shape == (demo_figures.SHOWN, *h.shape[1:])
     assert 0 < own.mean() < 1
     if method in ("cutout", "dropblock"):
         assert torch.equal(mixed == 0, (own == 0) | (mixed == 0)) and set(np.unique(own)) == {0, 1}
     elif method != "puzzlemix":  # it moves blocks too
-        partner = h[regularizer.partner][: figures.SHOWN]
-        moved = regularizer.partner[: figures.SHOWN] != torch.arange(figures.SHOWN)
-        expected = own * h[: figures.SHOWN] + (1 - own) * partner
+        partner = h[regularizer.partner][: demo_figures.SHOWN]
+        moved = regularizer.partner[: demo_figures.SHOWN] != torch.arange(demo_figures.SHOWN)
+        expected = own * h[: demo_figures.SHOWN] + (1 - own) * partner
         assert moved.any() and torch.allclose(mixed[moved], expected[moved], atol=1e-5)

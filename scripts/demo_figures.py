@@ -1,0 +1,131 @@
+"""The demo's pictures: error curves, and one batch as every method mixes it, drawn by the code that trains."""
+
+import json
+
+import numpy as np
+import torch
+
+import data
+import recipes
+from scripts.figures import plt, styles
+
+SHOWN = 6  # samples of a batch
+BATCH = 20
+KEYS = 20  # draws to choose a telling one from
+PICTURES = (  # method, layer at which it is shown
+    ("mixup", 0),
+    ("cutout", 0),
+    ("cutmix", 0),
+    ("puzzlemix", 0),
+    ("patchup_hard", 0),
+    ("manifold_mixup", 1),
+    ("dropblock", 1),
+    ("patchup_soft", 1),
+    ("patchup_hard", 1),
+)
+
+
+def error_curves(logs, path):
+    """Validation error by epoch: a line a method, the mean over its seeds.
+
+    logs: {recipe: the run's .jsonl}; runs without one are left out.
+    """
+    curves = {}
+    for recipe, log in logs.items():
+        if log.exists():
+            errors = [json.loads(line)["val_error"] for line in log.read_text().splitlines()]
+            curves.setdefault(recipe.method, []).append(errors)
+    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    for method, look in styles(curves).items():
+        runs = curves[method]
+        epochs = range(1, min(map(len, runs)) + 1)
+        errors = np.mean([run[: len(epochs)] for run in runs], axis=0)
+        axes.plot(epochs, errors, markevery=0.1, label=f"{recipes.LABELS[method]} ({len(runs)})", **look.line())
+    axes.set(xlabel="epoch", ylabel="validation error (%), mean of (n) runs", ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend(ncols=2, fontsize="small")
+    save(figure, path)
+
+
+def mixed_batch(recipe, datasets, net, path):
+    """One batch as every method mixes it, and beside it which share of every feature is still the sample's own.
+
+    At layer 0 the images; at layer 1 the first channel of conv1's output, and that channel's mask. Every method has the
+    hyper-parameters of the recipe's data set and network.
+    """
+    x, y = next(datasets.train.batches(BATCH, "cpu"))
+    figure, axes = plt.subplots(len(PICTURES) + 1, 2 * SHOWN, figsize=(2 * SHOWN, len(PICTURES) + 1))
+    draw_row(axes[0, :SHOWN], to_pixels(x[:SHOWN], datasets))
+    axes[0, 0].set_ylabel("the batch", rotation=0, ha="right", va="center")
+    axes[0, SHOWN].text(0, 0.5, "share of the sample's own: white 1, black 0", va="center")
+    for axis in axes[0, SHOWN:]:
+        axis.axis("off")
+    net.train()
+    for row, (method, k) in zip(axes[1:], PICTURES):
+        with torch.no_grad():
+            h = x if k == 0 else net.stages[0](x)
+        mixed, own = mixed_and_own(regularizer_at(recipe, method, k), k, h, x, y, net)
+        draw_row(row[:SHOWN], to_pixels(mixed, datasets) if k == 0 else stretched(mixed[:, :1]))
+        draw_row(row[SHOWN:], own[:, :1])
+        label = f"{recipes.LABELS[method]}, {'input' if k == 0 else 'conv1'}"
+        row[0].set_ylabel(label, rotation=0, ha="right", va="center")
+    figure.subplots_adjust(wspace=0.08, hspace=0.08)
+    save(figure, path)
+
+
+def regularizer_at(recipe, method, k):
+    """A method for the recipe's data set and network, made to act on every batch at layer k."""
+    fixed = recipes.applicable(method, {"prob": 1.0, "layers": (k,)})
+    recipe = recipes.resolve(recipe.dataset, recipe.model, method, width=recipe.width, **fixed)
+    return recipes.regularizer(recipe, data.FACTS[recipe.dataset].num_classes)
+
+
+def mixed_and_own(regularizer, k, h, x, y, net):
+    """h [B, C, H, W] mixed, and the share of each feature that is its sample's own, in [0, 1]; the first SHOWN of each.
+
+    Mixing is linear in h for a given draw: repeated on a probe that is 1 in one sample and 0 in all others, it gives
+    that sample's share. (A sample that is its own partner keeps all.)
+    """
+
+    def mix(key, probe):
+        regularizer.seed(key)
+        regularizer.draw(x, y, net)
+        with torch.no_grad():
+            return regularizer.mix(k, probe)
+
+    def own(key, i):
+        probe = torch.zeros_like(h)
+        probe[i] = 1
+        return mix(key, probe)[i].clamp(0, 1)  # DropBlock scales what it keeps
+
+    def dullness(key):
+        share = own(key, 0)
+        return abs(share.mean() - 0.6) - share.std()  # half and half at best, and not the same everywhere
+
+    telling = min(range(KEYS), key=dullness)
+    return mix(telling, h)[:SHOWN], torch.stack([own(telling, i) for i in range(SHOWN)])
+
+
+def to_pixels(x, datasets):
+    """Images [B, 3, H, W] in [0, 1] from normalised ones."""
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (datasets.mean, datasets.std))
+    return (x * std + mean).clamp(0, 1)
+
+
+def stretched(h):
+    """Feature maps [B, 1, H, W] stretched to [0, 1], all alike."""
+    return (h - h.min()) / (h.max() - h.min())
+
+
+def draw_row(axes, pictures):
+    """A row of pictures [B, 1 or 3, H, W] in [0, 1]."""
+    for axis, picture in zip(axes, pictures):
+        axis.imshow(picture.permute(1, 2, 0).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axis.set(xticks=[], yticks=[])
+
+
+def save(figure, path):
+    """Write a picture and close it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100, bbox_inches="tight")
+    plt.close(figure)

@@ -1,0 +1,348 @@
+"""scripts/figures.py: what is drawn is what was given, and can be read in print."""
+
+import itertools
+import json
+import math
+import warnings
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+import recipes
+from data.corruptions import SCORED
+from records import BadInput, RunFiles
+from scripts import demo_figures, figures
+
+METHODS = list(figures.STYLES)
+RUN = ["dataset", "model", "method", "seed"]
+WRN = ("cifar100", "wrn28_10")
+RESNETS = [("tiny_imagenet", "resnet101"), ("tiny_imagenet", "resnet152")]
+EPS = (0.2, 0.0, 0.05, 0.1)  # in any order
+STAGES = {"conv1": 4, "layer1": 8, "layer2": 12, "layer3": 16}
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures drawn in the test, in order, kept open until its end."""
+    kept = []
+    monkeypatch.setattr(figures.plt, "close", kept.append)
+    yield kept
+    monkeypatch.undo()
+    figures.plt.close("all")
+
+
+def table(networks, methods, seeds, points, columns, value, low=10.0, high=90.0):
+    """A number for every network, method, seed and point (a tuple); another one each."""
+    runs = itertools.product(networks, methods, range(seeds), points)
+    rows = [(*network, method, seed, *point) for network, method, seed, point in runs]
+    values = np.random.default_rng(len(rows)).uniform(low, high, len(rows))
+    return pd.DataFrame(rows, columns=RUN + columns).assign(**{value: values})
+
+
+def corruptions(networks=RESNETS, methods=METHODS, seeds=2, names=tuple(SCORED)):
+    points = [(name,) for name in names]
+    return table(networks, methods, seeds, points, ["corruption"], "sum_error", 100, 450)
+
+
+def attacks(networks=(WRN,), methods=METHODS, seeds=2):
+    return table(networks, methods, seeds, [(eps,) for eps in EPS], ["eps"], "error")
+
+
+def activations(networks=(WRN,), methods=METHODS, seeds=2, stages=STAGES):
+    points = [(stage, rank) for stage, channels in stages.items() for rank in range(1, channels + 1)]
+    found = table(networks, methods, seeds, points, ["stage", "channel_rank"], "magnitude", 0, 2)
+    falling = [*RUN[:3], "seed", "stage"]
+    found["magnitude"] = found.groupby(falling).magnitude.transform(lambda values: np.sort(values)[::-1])
+    return found
+
+
+def numbers(rows, value, **wanted):
+    """The values of the rows that have what is wanted: one a seed."""
+    return list(rows[np.logical_and.reduce([rows[name] == one for name, one in wanted.items()])][value])
+
+
+# ---- styles ----
+
+
+def test_every_method_has_a_style_of_its_own():
+    assert [method for method in recipes.LABELS if method in METHODS] == METHODS and len(METHODS) == 9
+    everything = [*figures.STYLES.values(), *figures.SPARE]
+    for attribute in ("color", "marker", "hatch"):
+        assert len({getattr(style, attribute) for style in everything}) == len(everything), attribute
+    greys = sorted(figures.grey(style.color) for style in figures.STYLES.values())
+    assert min(np.diff(greys)) > 0.07, "printed without colour"
+    assert greys[-1] < 0.85, "on white paper"
+
+
+DICHROMATS = {  # linear RGB as a protanope, deuteranope and tritanope sees it (Machado et al., 2009)
+    "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+@pytest.mark.parametrize("eyes", DICHROMATS)
+def test_colours_stay_apart_for_colour_blind_readers(eyes):
+    srgb = np.array([to_rgb(style.color) for style in figures.STYLES.values()])
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    x, y, z = np.cbrt(XYZ @ (linear @ np.array(DICHROMATS[eyes]).T).clip(0, 1).T / XYZ.sum(1)[:, None])
+    lab = np.stack([116 * y, 500 * (x - y), 200 * (y - z)])
+    distances = [np.linalg.norm(one - other) for one, other in itertools.combinations(lab.T, 2)]
+    assert min(distances) > 15  # CIELAB; 2.3 is just noticeable
+
+
+def test_unknown_methods_come_last_each_with_a_style_of_its_own():
+    found = figures.styles(["mine", "patchup_hard", "another", "none"])
+    assert list(found) == ["none", "patchup_hard", "another", "mine"]
+    assert len(set(found.values())) == 4
+    assert len(figures.styles(str(i) for i in range(20))) == 20
+
+
+def test_the_demos_curves_have_the_same_styles(tmp_path, drawn):
+    logs = {}
+    for method, seed in itertools.product(("none", "patchup_soft"), (0, 1)):
+        recipe = recipes.resolve("digits", "preactresnet18", method, seed, width=4)
+        logs[recipe] = RunFiles(tmp_path, recipe).log
+        logs[recipe].parent.mkdir(parents=True, exist_ok=True)
+        logs[recipe].write_text("".join(json.dumps({"val_error": error + seed}) + "\n" for error in (9, 5, 4)))
+    demo_figures.error_curves(logs, tmp_path / "curves.png")
+    lines = drawn[0].axes[0].lines
+    assert [line.get_label() for line in lines] == ["No Mixup (2)", "Soft PatchUp (2)"]
+    for line, method in zip(lines, ("none", "patchup_soft")):
+        assert line.get_color() == figures.STYLES[method].color and line.get_marker() == figures.STYLES[method].marker
+        assert list(line.get_ydata()) == [9.5, 5.5, 4.5]
+
+
+# ---- what is drawn is what was given ----
+
+
+def test_bars_are_the_means_and_their_lines_the_deviations(tmp_path, drawn):
+    names = (*reversed(SCORED), "spatter")
+    rows = corruptions(methods=("mine", "patchup_hard", "none"), seeds=3, names=names)
+    figures.corruption_bars(rows, tmp_path / "bars")
+    parts = [list(SCORED)[:7], list(SCORED)[7:], ["spatter"]]
+    axes = drawn[0].axes
+    assert len(axes) == 6
+    assert [axis.get_title("left") for axis in axes][::3] == [
+        "(a) ResNet101 on Tiny-ImageNet",
+        "(b) ResNet152 on Tiny-ImageNet",
+    ]
+    headings = [[text.get_text() for text in axis.texts] for axis in axes[:3]]
+    assert headings == [["noise", "blur"], ["weather", "digital"], ["held out"]]
+    for axis, ((dataset, model), part) in zip(axes, itertools.product(RESNETS, parts)):
+        assert [text.get_text().replace("\n", "_") for text in axis.get_xticklabels()] == part
+        assert [bars.get_label() for bars in axis.containers] == ["none", "patchup_hard", "mine"]
+        deviations = [lines for lines in axis.collections if len(lines.get_segments()) == len(part)]
+        for bars, lines in zip(axis.containers, deviations, strict=True):
+            for place, (bar, line, name) in enumerate(zip(bars, lines.get_segments(), part, strict=True)):
+                cell = {"dataset": dataset, "model": model, "method": bars.get_label(), "corruption": name}
+                values = numbers(rows, "sum_error", **cell)
+                mean, std = np.mean(values), np.std(values, ddof=1)
+                assert len(values) == 3 and bar.get_height() == pytest.approx(mean) and bar.get_y() == 0
+                assert line[:, 1] == pytest.approx([mean - std, mean + std])
+                middle = bar.get_x() + bar.get_width() / 2
+                assert abs(middle - place) < 0.5 and line[:, 0] == pytest.approx([middle, middle])
+                assert axis.get_ylim()[0] == 0 and axis.get_ylim()[1] > mean + std
+        edges = sorted((bar.get_x(), bar.get_x() + bar.get_width()) for bars in axis.containers for bar in bars)
+        assert all(right <= left for (_, right), (left, _) in itertools.pairwise(edges)), "no bar hides another"
+
+
+def test_accuracy_lines_are_the_means_and_bands_the_deviations(tmp_path, drawn):
+    networks = [WRN, ("svhn", "preactresnet18")]
+    rows = attacks(networks, ("mine", "cutmix", "mixup"), seeds=3)
+    figures.accuracy_curves(rows, tmp_path / "curves", strength="ε (normalised input)")
+    axes = drawn[0].axes
+    assert [axis.get_title() for axis in axes] == ["(a) WRN-28-10 on CIFAR-100", "(b) PreActResNet18 on SVHN"]
+    assert {axis.get_xlabel() for axis in axes} == {"ε (normalised input)"}
+    for axis, (dataset, model) in zip(axes, networks):
+        assert [line.get_label() for line in axis.lines] == ["mixup", "cutmix", "mine"]
+        for line, band in zip(axis.lines, axis.collections, strict=True):
+            assert band.get_label() == line.get_label() and list(line.get_xdata()) == sorted(EPS)
+            vertices = band.get_paths()[0].vertices
+            for eps, accuracy in line.get_xydata():
+                cell = {"dataset": dataset, "model": model, "method": line.get_label(), "eps": eps}
+                values = [100 - error for error in numbers(rows, "error", **cell)]
+                assert accuracy == pytest.approx(np.mean(values))
+                edges = vertices[vertices[:, 0] == eps][:, 1]
+                spread = np.std(values, ddof=1)
+                assert [edges.min(), edges.max()] == pytest.approx([accuracy - spread, accuracy + spread])
+
+
+def test_activation_lines_are_the_means_of_every_rank(tmp_path, drawn):
+    rows = activations(methods=("patchup_soft", "mine", "cutout"), seeds=3)
+    figures.activation_curves(rows, tmp_path / "curves")
+    axes = drawn[0].axes
+    assert [axis.get_title() for axis in axes] == ["(a) conv1", "(b) layer1", "(c) layer2", "(d) layer3"]
+    for axis, (stage, channels) in zip(axes, STAGES.items()):
+        assert [line.get_label() for line in axis.lines] == ["cutout", "patchup_soft", "mine"]
+        for line in axis.lines:
+            assert list(line.get_xdata()) == list(range(1, channels + 1))
+            for rank, magnitude in line.get_xydata():
+                values = numbers(rows, "magnitude", method=line.get_label(), stage=stage, channel_rank=rank)
+                assert magnitude == pytest.approx(np.mean(values))
+        assert axis.get_ylim()[0] == 0
+
+
+def test_networks_may_have_different_stages(tmp_path, drawn):
+    rows = pd.concat(
+        [activations(methods=("none",)), activations([("svhn", "preactresnet18")], ("none",), stages={"layer4": 20})]
+    )
+    figures.activation_curves(rows, tmp_path / "curves")
+    titles = [axis.get_title() for axis in drawn[0].axes[:5]]
+    assert titles[0] == "(a) WRN-28-10 on CIFAR-100, conv1" and titles[4] == "(e) PreActResNet18 on SVHN, layer4"
+    assert [len(axis.lines[0].get_xdata()) for axis in drawn[0].axes[:5]] == [4, 8, 12, 16, 20]
+
+
+def test_a_sheet_holds_every_pixel_as_a_square(tmp_path):
+    rng = np.random.default_rng(0)
+    shapes = {"clean": 1, "fog": 5, "snow": 5}
+    pictures = [{name: rng.integers(0, 255, (n, 3, 8, 6), np.uint8) for name, n in shapes.items()} for _ in range(2)]
+    text = figures.contact_sheet(pictures, tmp_path / "sheet", "Made here.")
+    assert text == "2 test images, clean and under every corruption (rows) at every severity (columns). Made here."
+    with Image.open(tmp_path / "sheet.png") as picture:
+        sheet = np.asarray(picture.convert("RGB"))
+    left = figures.DPI  # an inch for the names of rows
+    times = (sheet.shape[1] - left) // (12 * 7)
+    top = sheet.shape[0] - 2 * 9 * times
+    assert times > 1
+    for row, name in enumerate(("fog", "snow")):
+        images = [image for picture in pictures for image in (*picture["clean"], *picture[name])]
+        for column, image in enumerate(images):
+            y, x = top + row * 9 * times, left + column * 7 * times
+            tile = sheet[y : y + 8 * times, x : x + 6 * times]
+            assert (tile == image.transpose(1, 2, 0).repeat(times, 0).repeat(times, 1)).all()
+            assert (sheet[y : y + 8 * times, x + 6 * times : x + 7 * times] == 255).all()
+
+
+# ---- files and captions ----
+
+ALL = {
+    "figure4": (figures.corruption_bars, corruptions([("tiny_imagenet", "wrn28_10")]), figures.PAGE),
+    "figure15": (figures.corruption_bars, corruptions(), figures.PAGE),
+    "figure5": (figures.accuracy_curves, attacks([WRN, ("tiny_imagenet", "wrn28_10")]), figures.PAGE),
+    "one-panel": (figures.accuracy_curves, attacks(), figures.COLUMN),
+    "figure13": (
+        figures.accuracy_curves,
+        attacks(list(itertools.product(("cifar10", "svhn"), ("preactresnet18", "preactresnet34", "wrn28_10")))),
+        figures.PAGE,
+    ),
+    "figure6": (figures.activation_curves, activations(stages={"layer1": 160, "layer2": 320}), figures.PAGE),
+    "figure14": (figures.activation_curves, activations(), figures.PAGE),
+    "five-stages": (figures.activation_curves, activations(stages=STAGES | {"layer4": 20}), figures.PAGE),
+}
+
+
+def texts(figure):
+    """The texts that are seen in a figure."""
+    found = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
+    for axis in figure.axes:
+        found += axis.get_legend().get_texts() if axis.get_legend() else []
+        found += [*axis.texts, axis.title, axis._left_title] if axis.axison else []
+        for one in (axis.xaxis, axis.yaxis) if axis.axison else ():
+            low, high = sorted(one.get_view_interval())
+            ticks = zip(one.get_majorticklocs(), one.get_majorticklabels())
+            found += [one.label, *(text for place, text in ticks if low <= place <= high)]
+    return [text for text in found if text.get_text()]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_figure_can_be_read_in_print(name, tmp_path, drawn):
+    draw, rows, width = ALL[name]
+    path = tmp_path / "new" / f"{name}-lr0.05"
+    text = draw(rows, path)
+    assert {file.name for file in path.parent.iterdir()} == {f"{path.name}.{end}" for end in ("png", "pdf", "txt")}
+    assert path.with_name(f"{path.name}.txt").read_text() == f"{text}\n"
+    assert path.with_name(f"{path.name}.pdf").read_bytes().startswith(b"%PDF")
+    with Image.open(path.with_name(f"{path.name}.png")) as picture:
+        assert picture.info["dpi"][0] >= 200 and picture.width / figures.DPI == pytest.approx(width, abs=0.01)
+        assert picture.height / figures.DPI < figures.TALL
+    seen = texts(drawn[0])
+    assert {recipes.LABELS[method] for method in METHODS} <= {text.get_text() for text in seen}
+    assert min(text.get_fontsize() for text in seen) >= 7
+    boxes = [text.get_window_extent() for text in seen]
+    for box in boxes:
+        assert drawn[0].bbox.x0 <= box.x0 and box.x1 <= drawn[0].bbox.x1
+        assert drawn[0].bbox.y0 <= box.y0 and box.y1 <= drawn[0].bbox.y1
+    for (one, a), (other, b) in itertools.combinations(zip(seen, boxes), 2):
+        apart = a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 or b.y1 <= a.y0
+        assert apart, f"{one.get_text()!r} and {other.get_text()!r} overlap"
+
+
+def test_the_same_data_gives_the_same_files(tmp_path):
+    rows = attacks(methods=("none", "mine"))
+    for name in ("one", "two"):
+        figures.accuracy_curves(rows.sample(frac=1, random_state=len(name)), tmp_path / name)
+    for end in ("png", "pdf", "txt"):
+        assert (tmp_path / f"one.{end}").read_bytes() == (tmp_path / f"two.{end}").read_bytes()
+
+
+def test_captions_name_seeds_spread_and_what_is_missing(tmp_path):
+    rows = attacks([WRN], ("none", "cutmix", "puzzlemix", "mine"), seeds=5)
+    rows = rows[~((rows.method == "puzzlemix") & (rows.seed > 2)) & ~((rows.method == "mine") & (rows.seed > 0))]
+    wanted = ("none", "cutmix", "dropblock", "mixup")
+    text = figures.accuracy_curves(rows, tmp_path / "curves", wanted, "On 1000 images.", strength="ε of FGSM")
+    assert text == (
+        "Test accuracy (%) against ε of FGSM: WRN-28-10 on CIFAR-100. Mean over 5 seeds (1 of mine; 3 of Puzzle Mix), "
+        "bands: sample standard deviation over seeds. No runs of Input Mixup, DropBlock. On 1000 images."
+    )
+
+
+def test_captions_say_which_network_lacks_a_method(tmp_path):
+    rows = corruptions(methods=("none", "cutmix"), seeds=3, names=("fog",))
+    rows = rows[(rows.method == "none") | ((rows.model == "resnet152") & (rows.seed < 2))]
+    text = figures.corruption_bars(rows, tmp_path / "bars")
+    assert text == (
+        "E_c, the test error (%) summed over the five severities of each corruption (0 to 500, lower is better): "
+        "(a) ResNet101 on Tiny-ImageNet, (b) ResNet152 on Tiny-ImageNet. Mean over 3 seeds "
+        "(2 of CutMix (ResNet152 on Tiny-ImageNet)), error bars: sample standard deviation over seeds. "
+        "No runs of CutMix (ResNet101 on Tiny-ImageNet)."
+    )
+
+
+FIGURES = {
+    "bars": figures.corruption_bars,
+    "accuracy": figures.accuracy_curves,
+    "activation": figures.activation_curves,
+}
+TABLES = {"bars": corruptions, "accuracy": attacks, "activation": activations}
+
+
+@pytest.mark.parametrize("kind", FIGURES)
+def test_one_seed_has_no_spread_and_no_warning(kind, tmp_path, drawn):
+    rows = TABLES[kind](methods=("none", "mine"), seeds=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        text = FIGURES[kind](rows, tmp_path / kind)
+    assert "One seed." in text and "deviation" not in text
+    for axis in drawn[0].axes:
+        for spread in axis.collections:
+            vertices = np.concatenate([path.vertices for path in spread.get_paths()] or [np.empty((0, 2))])
+            assert not np.isfinite(vertices).all(axis=1).any()
+        assert all(np.isfinite(line.get_ydata()).all() for line in axis.lines)
+        assert all(math.isfinite(bar.get_height()) for bars in axis.containers for bar in bars)
+
+
+@pytest.mark.parametrize("kind", FIGURES)
+def test_what_cannot_be_drawn_is_refused(kind, tmp_path):
+    rows = TABLES[kind](methods=("none", "mixup"))
+    point = {"bars": "jpeg_compression", "accuracy": "0.1", "activation": "layer3 16"}[kind]
+    with pytest.raises(BadInput, match="^nothing to draw: no finished evaluation$"):
+        FIGURES[kind](rows[:0], tmp_path / kind)
+    with pytest.raises(BadInput, match=rf"^\w+/\w+/mixup/seed1 lacks {point}, which others have$"):
+        FIGURES[kind](rows[:-1], tmp_path / kind)
+    with pytest.raises(BadInput, match=rf"^\w+/\w+/mixup/seed1 has \w+ {point.split()[-1]} twice$"):
+        FIGURES[kind](pd.concat([rows, rows[-1:]]), tmp_path / kind)
+    with pytest.raises(BadInput, match="^nothing to draw: no corrupted picture$"):
+        figures.contact_sheet([], tmp_path / kind)
+    assert not list(tmp_path.iterdir())
+
+
+def test_drawing_leaves_matplotlib_as_it_was(tmp_path):
+    before = dict(matplotlib.rcParams)
+    figures.accuracy_curves(attacks(methods=("none",)), tmp_path / "curves")
+    assert dict(matplotlib.rcParams) == before and not figures.plt.get_fignums()
