@@ -91,6 +91,14 @@ class Study:
         """The name in results/paper of the number that the row called label shows."""
         return f"test_error@{label}"
 
+    def heading(self, label, results):
+        """How the row called label is headed in the printed table of the results."""
+        return label
+
+    def remark(self, results):
+        """A sentence to stand under the printed table's title. May raise BadInput for what does not go together."""
+        return ""
+
     def draw(self, title, records, path):
         """Draw the study's picture, if it has one, from the records (see frame) to path without suffix."""
 
@@ -98,7 +106,8 @@ class Study:
     def name(self):
         """The kind, and what of its setting is not plain."""
         changes = {name: value for name, value in self.setting.items() if value != self.plain.get(name)}
-        return self.kind + "".join(f"-{name}{value}" for name, value in changes.items()).replace("/", "_")
+        words = (f"-{name}{'' if value is True else value}" for name, value in changes.items())
+        return self.kind + "".join(words).replace("/", "_")
 
 
 def outcomes(logits, labels):
@@ -419,7 +428,8 @@ def markdown(study, results, title, expected=(), paper=None):
     values = pd.DataFrame(rows, columns=[*columns, "label", "value"])
     cells = list(expected) or list(dict.fromkeys(values[columns].itertuples(index=False, name=None)))
     images = " or ".join(map(str, sorted({result["images"] for result in results})))
-    lines = [f"### {title}", "", f"{study.unit}, {images} images: mean ± sample standard deviation (number of runs)."]
+    about = f"{study.unit}, {images} images: mean ± sample standard deviation (number of runs)."
+    lines = [f"### {title}", "", f"{about} {study.remark(results)}".rstrip()]
     for dataset, model in dict.fromkeys(cell[:2] for cell in cells):
         methods = [method for d, m, method in cells if (d, m) == (dataset, model)]
         here = values[(values.dataset == dataset) & (values.model == model)]
@@ -428,7 +438,7 @@ def markdown(study, results, title, expected=(), paper=None):
         for label in dict.fromkeys(here.label):
             found = [here[(here.label == label) & (here.method == method)].value for method in methods]
             texts = [grids.cell_text(one.mean(), one.std(ddof=1), len(one)) for one in found]
-            lines.append(f"| {label} | " + " | ".join(texts) + " |")
+            lines.append(f"| {study.heading(label, results)} | " + " | ".join(texts) + " |")
             theirs = [(paper or {}).get((dataset, model, method, study.paper_metric(label))) for method in methods]
             if any(theirs):
                 texts = [grids.plus_minus(*one) if one else "" for one in theirs]

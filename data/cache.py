@@ -27,21 +27,40 @@ def load(folder, label, stamp, read):
     A file that does not load, its checksums included, is made anew; so is one of another stamp, which is removed. Where
     nothing can be written, a warning line is printed and the arrays are used all the same.
     """
-    path = Path(folder) / f"{label}-{stamp}.npz"
+    arrays = stored(folder, label, stamp)
+    if arrays is None:
+        arrays = read()
+        keep(folder, label, stamp, arrays)
+    return arrays
+
+
+def stored(folder, label, stamp):
+    """The arrays of folder/<label>-<stamp>.npz, or None where it is missing or, with a warning line, damaged."""
+    path = _path(folder, label, stamp)
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
+        with np.load(path, allow_pickle=False) as found:
+            return {name: found[name] for name in found.files}
     except FileNotFoundError:
-        pass
+        return None
     except Exception as error:  # whatever a damaged file makes the reader do
         _warn(f"the cache file {path} is damaged and will be made anew ({error})")
-    arrays = read()
+        return None
+
+
+def keep(folder, label, stamp, arrays):
+    """Keep arrays for `stored`, and remove those of other stamps. False, after a warning line, where that cannot be."""
+    path = _path(folder, label, stamp)
     try:
         _store(path, arrays)
         _tidy(path, label)
     except OSError as error:
-        _warn(f"the decoded images cannot be kept in {folder} ({error.strerror or error}); they will be decoded again")
-    return arrays
+        _warn(f"images cannot be kept in {folder} ({error.strerror or error}); they will be made again")
+        return False
+    return True
+
+
+def _path(folder, label, stamp):
+    return Path(folder) / f"{label}-{stamp}.npz"
 
 
 def _store(path, arrays):

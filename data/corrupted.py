@@ -1,0 +1,248 @@
+"""Corrupted test sets: made of clean images by corruptions.py, or read as their authors released them.
+
+Either kind has a label, which says what it is, the rows [n] and labels [n] of its images, int64, the same in all cases,
+and batches(name, severity, size, start): the images of one case from the start-th on, uint8 [<= size, 3, H, H].
+"""
+
+import functools
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from . import cache, corruption_tables, corruptions
+from .corruptions import SEVERITIES
+from .facts import DataError
+from .images import pixels, read_image
+from .loaders import Loader, MemoryLoader
+from .sources import scan
+from .workers import parallel
+
+CHUNK_VALUES = 2**22  # colour values that a process corrupts at a time: tens of them are held as float64 on the way
+RECORDS = {"cifar10": 2535967, "cifar100": 3555552, "tiny_imagenet": 2536630, "imagenet": 2235448}  # at zenodo.org
+CASE_IMAGES = {"cifar10": 10000, "cifar100": 10000, "tiny_imagenet": 10000, "imagenet": 50000}  # in the whole sets
+
+
+def chunks(rows, size):
+    """The rows [n] in parts of at most size."""
+    return [rows[i : i + size] for i in range(0, len(rows), size)]
+
+
+def in_parallel(task, keys, workers):
+    """task(key) for every key, in worker processes where there is more than one."""
+    return parallel(task, keys, workers if len(keys) > 1 else 0)
+
+
+# ---- made here ----
+
+
+class Generated:
+    """The corrupted images of a test split.
+
+    test: a loader of data.load; storage: "png", "jpeg85" or None, that of the released set of this size; folder: keeps
+    the images of every case for the next time, None for not at all. Streamed splits are never kept.
+    """
+
+    def __init__(self, dataset, test, seed, storage, folder, workers):
+        self.test, self.seed, self.workers = test, seed, workers
+        self.in_memory = isinstance(test, MemoryLoader)
+        self.folder = folder if self.in_memory else None
+        self.side = test.images.shape[-1] if self.in_memory else test.image_size
+        self.table = corruptions.table_for(self.side)
+        self.storage = storage or ("png" if self.table == 32 else "jpeg85")
+        self.rows = test.positions
+        self.labels = test.labels.cpu().numpy()[self.rows]
+        self.name = f"{dataset.replace('_', '-')}-c-like"
+        source = "val" if dataset in ("tiny_imagenet", "imagenet") else "the test set"
+        size = "" if self.side == self.table else f" for {self.side} px images"
+        table = f"{self.table} px table{size}"
+        self.label = f"{self.name} (generated from {source}, {table}, {self.storage}, seed {seed})"
+
+    def batches(self, name, severity, size, start=0):
+        """As the module says. A case made from its first image on is kept when its last one has been taken."""
+        if not self.folder:
+            yield from self.made(name, severity, size, start)
+            return
+        what = f"{self.name}-{self.side}-table{self.table}-{self.storage}-seed{self.seed}-{len(self.rows)}images"
+        where = self.folder, f"{what}-{name}-{severity}", self.fingerprint
+        if kept := cache.stored(*where):
+            yield from torch.from_numpy(kept["images"][start:]).split(size)
+            return
+        images, done = np.empty((len(self.rows), 3, self.side, self.side), np.uint8), start
+        for x in self.made(name, severity, size, start):
+            images[done : done + len(x)] = x
+            done += len(x)
+            yield x
+        if start == 0 and not cache.keep(*where, {"images": images}):
+            self.folder = None
+
+    def made(self, name, severity, size, start):
+        """The same, corrupted now, in worker processes."""
+        size = max(1, min(size, CHUNK_VALUES // (3 * self.side**2)))
+        task = functools.partial(corrupted, self.clean, name, severity, self.seed, self.storage)
+        if start < len(self.rows):
+            task(self.rows[:1])  # what the corruption prepares for all images is prepared once, before processes fork
+        yield from in_parallel(task, chunks(self.rows[start:], size), self.workers)
+
+    @functools.cached_property
+    def clean(self):
+        """A function from rows [B] to the clean images, uint8 [B, 3, H, H]."""
+        if self.in_memory:
+            return self.test.images.cpu().numpy().__getitem__
+        return functools.partial(streamed, self.test)
+
+    @functools.cached_property
+    def fingerprint(self):
+        """A short hash of the clean images and of the code that corrupts them."""
+        digest = hashlib.sha256(self.rows.tobytes() + self.clean(self.rows).tobytes())
+        for module in (corruptions, corruption_tables):
+            digest.update(Path(module.__file__).read_bytes())
+        return digest.hexdigest()[:16]
+
+
+def corrupted(clean, name, severity, seed, storage, rows):
+    """The images of some rows, corrupted, a tensor."""
+    return torch.from_numpy(corruptions.corrupt(clean(rows), rows, name, severity, seed, storage))
+
+
+def streamed(test, rows):
+    """The images of some rows of a split that is decoded as it is read."""
+    return test.prepare((0, rows))[0].numpy()
+
+
+# ---- as released ----
+
+
+@functools.lru_cache(maxsize=1)
+def released(folder, dataset, classes, side, names, limit, workers):
+    """The released set of a data set in a folder, which is looked through first; the last one is kept.
+
+    classes: the names of the network's classes, in its order; names: the corruptions; side: of the images, in pixels;
+    limit: so many of the images, drawn once for everyone (None: all); workers: processes that decode image files.
+    Raises DataError, naming the file, for what is missing, damaged or of other images or classes.
+    """
+    if dataset not in RECORDS:
+        raise DataError(f"{dataset} has no released corrupted set, {', '.join(RECORDS)} have: generate one")
+    if not folder.is_dir():
+        raise DataError(f"{folder} is missing: {where(dataset)}")
+    if dataset.startswith("cifar"):
+        return ReleasedArrays(folder, dataset, classes, side, names, limit)
+    return ReleasedFolders(folder, dataset, classes, side, names, limit, workers)
+
+
+def where(dataset):
+    """Where a released set comes from, in words."""
+    return f"get {dataset.replace('_', '-')}-c from https://zenodo.org/records/{RECORDS[dataset]} and unpack it there"
+
+
+class Released:
+    """What both layouts share: the label, and which images are taken."""
+
+    def __init__(self, dataset, labels, limit):
+        n = len(labels)
+        part = "" if n == CASE_IMAGES[dataset] else f", {n} images"
+        self.label = f"{dataset.replace('_', '-')}-c (released, zenodo {RECORDS[dataset]}{part})"
+        everything = Loader(np.arange(n), seed=0, augment=None, mean=None, std=None)
+        self.rows = everything.limited(limit).positions
+        self.labels = labels[self.rows]
+
+
+class ReleasedArrays(Released):
+    """CIFAR-10-C and CIFAR-100-C: <corruption>.npy, uint8 [5 n, 32, 32, 3], severity by severity; labels.npy [5 n].
+
+    Classes are numbered as in CIFAR's own archives, which is in the order of their names.
+    """
+
+    def __init__(self, folder, dataset, classes, side, names, limit):
+        files = {name: folder / f"{name}.npy" for name in ("labels", *names)}
+        if missing := [path.name for path in files.values() if not path.is_file()]:
+            raise DataError(f"{folder} lacks {', '.join(missing)}: {where(dataset)}")
+        arrays = {name: mapped(path) for name, path in files.items()}
+        labels = by_severity(arrays.pop("labels"), files["labels"], ())
+        for name, array in arrays.items():
+            arrays[name] = by_severity(array, files[name], (side, side, 3))
+            if arrays[name].shape[1] != labels.shape[1] or array.dtype != np.uint8:
+                n = labels.size
+                raise DataError(f"{files[name]} is {array.dtype} {array.shape}, not uint8 {(n, side, side, 3)}")
+        if (labels != labels[0]).any():
+            raise DataError(f"{files['labels']} has other labels from severity to severity")
+        if np.unique(labels).tolist() != list(range(len(classes))):
+            there = f"{labels.min()} to {labels.max()}, {len(np.unique(labels))} of them"
+            raise DataError(f"{files['labels']} has the labels {there}, {dataset} has 0 to {len(classes) - 1}")
+        if all(name.isdigit() for name in classes) and list(map(int, classes)) != list(range(len(classes))):
+            raise DataError(f"the class folders of {dataset} are numbers in another order than those of {folder}")
+        super().__init__(dataset, labels[0].astype(np.int64), limit)
+        self.arrays = arrays
+
+    def batches(self, name, severity, size, start=0):
+        """As the module says."""
+        for rows in chunks(self.rows[start:], size):
+            x = self.arrays[name][severity - 1][rows]
+            yield torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
+
+
+def mapped(path):
+    """The array in a .npy file, left on disk. Raises DataError where there is none, or not all of it."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} is damaged or no .npy file ({error})") from error
+
+
+def by_severity(array, path, shape):
+    """An array [5 n, *shape] as [5, n, *shape]. Raises DataError, naming its file, where it has another shape."""
+    if not array.shape or len(array) == 0 or len(array) % len(SEVERITIES) or array.shape[1:] != shape:
+        wanted = ", ".join(map(str, ("5 n", *shape)))
+        raise DataError(f"{path} has the shape {array.shape}, not ({wanted}): as many images for each of 5 severities")
+    return array.reshape(len(SEVERITIES), -1, *shape)
+
+
+class ReleasedFolders(Released):
+    """Tiny-ImageNet-C and ImageNet-C: <corruption>/<severity>/<class>/*.JPEG, up to two folders deeper than given.
+
+    Of the class folders those of the network's classes are read, so that a network for some of the classes is tested on
+    these alone; every case must have as many images of a class as the others.
+    """
+
+    def __init__(self, folder, dataset, classes, side, names, limit, workers):
+        self.side, self.workers, self.files = side, workers, {}
+        for name in names:
+            inside = found_in(folder, name, dataset)
+            for severity in SEVERITIES:
+                files, _ = scan(inside / str(severity), list(classes))
+                first = self.files.setdefault((names[0], SEVERITIES[0]), files)
+                if not np.array_equal(files.labels, first.labels):
+                    counts = [np.bincount(one.labels, minlength=len(classes)) for one in (files, first)]
+                    odd = int(np.flatnonzero(counts[0] != counts[1])[0])
+                    here, there = (f"{one.folder}/{classes[odd]}" for one in (files, first))
+                    raise DataError(f"{here} holds {counts[0][odd]} images and {there} {counts[1][odd]}")
+                self.files[name, severity] = files
+        super().__init__(dataset, first.labels, limit)
+
+    def batches(self, name, severity, size, start=0):
+        """As the module says. Raises DataError naming an image that cannot be read or has another size."""
+        task = functools.partial(decoded, self.files[name, severity], self.side)
+        yield from in_parallel(task, chunks(self.rows[start:], size), self.workers)
+
+
+def found_in(folder, name, dataset):
+    """The folder of a corruption in, or up to two folders below, the folder of a released set."""
+    for pattern in (name, f"*/{name}", f"*/*/{name}"):
+        found = sorted(path for path in folder.glob(pattern) if path.is_dir())
+        if len(found) > 1:
+            raise DataError(f"{folder} holds {name} in {found[0].parent} and {found[1].parent}: give one of them")
+        if found:
+            return found[0]
+    raise DataError(f"{folder} holds no folder {name}: {where(dataset)}")
+
+
+def decoded(files, side, rows):
+    """Some of the image files as a tensor uint8 [B, 3, side, side]; other sizes are refused."""
+    out = np.empty((len(rows), 3, side, side), np.uint8)
+    for x, row in zip(out, rows):
+        image = read_image(files.path(row))
+        if image.size != (side, side):
+            raise DataError(f"{files.path(row)} is {image.width}x{image.height} pixels, not {side}x{side}")
+        x[:] = pixels(image)
+    return torch.from_numpy(out)

@@ -1,0 +1,539 @@
+"""Corrupted test sets, generated and released; E_c and mCE; what is kept; what is refused."""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_data import noise, write_classes
+from test_data_sources import NAMES, write_tiny
+
+import data
+import eval_corruption
+import evaluation
+import grids
+import recipes
+from data import DataError, corrupted, corruptions
+from data.loaders import MemoryLoader, Pool
+from records import BadInput, RunFiles
+
+TWO = {"brightness": "weather", "impulse_noise": "noise"}  # one draws random numbers, one does not
+SCORED = tuple(corruptions.SCORED)
+
+
+@pytest.fixture(autouse=True)
+def plain_frost(monkeypatch):
+    """The overlays take seconds to draw, and these tests do not look at frost."""
+    monkeypatch.setattr(corruptions, "frost_overlays", lambda side, scale: np.full((5, 3, side, side), 0.5))
+
+
+@pytest.fixture
+def two(monkeypatch):
+    """Two corruptions as if there were no others."""
+    monkeypatch.setattr(eval_corruption, "SCORED", TWO)
+
+
+def save_checkpoint(path, recipe, classes):
+    """An untrained network as train.py would save it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        net = recipes.network(recipe, classes)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"recipe": recipes.used(recipe), "net": net.state_dict()}, path)
+    return path
+
+
+def untrained(folder, dataset="digits", classes=10, name="seed0", **overrides):
+    recipe = recipes.resolve(dataset, "preactresnet18", "none", 0, width=4, **overrides)
+    return save_checkpoint(folder / f"{name}.best.pt", recipe, classes)
+
+
+def run(path, root, *flags):
+    """The record of a checkpoint evaluated by command line, and its arrays."""
+    before = set(path.parent.glob("*.json"))
+    given = [str(path), "--data-dir", str(root), "--workers", "0", "--device", "cpu", *map(str, flags)]
+    assert eval_corruption.main(given) == 0
+    (result,) = set(path.parent.glob("*.json")) - before
+    return json.loads(result.read_text()), np.load(result.with_suffix(".npz"))
+
+
+def subject_of(path, root):
+    return evaluation.load_subject(path, argparse.Namespace(data_dir=root, workers=0, limit=None, device="cpu"))
+
+
+def refused(capsys, *given):
+    """The one line of a command that must exit with status 2."""
+    assert eval_corruption.main([str(part) for part in given]) == 2
+    errors = capsys.readouterr().err
+    line = errors.split("\r")[-1].strip()  # what progress bars leave before it is overwritten on a screen
+    assert "\n" not in line and "Traceback" not in errors, errors
+    return line
+
+
+def split_of(images):
+    shared = Pool(images, np.arange(len(images)) % 7)
+    options = {"padding": 0, "flip": False, "seed": 0, "augment": None, "mean": (0,) * 3, "std": (1,) * 3}
+    return MemoryLoader(shared, np.arange(len(images)), **options)
+
+
+def generated(images, folder=None, dataset="digits", seed=0, storage=None, limit=None, workers=0):
+    return corrupted.Generated(dataset, split_of(images).limited(limit), seed, storage, folder, workers)
+
+
+def whole(source, name="impulse_noise", severity=3, size=4, start=0):
+    return torch.cat(list(source.batches(name, severity, size, start))).numpy()
+
+
+# --- arithmetic -----------------------------------------------------------------------------------------------------
+
+
+def record(error, source="a", images=10, method="none", **changes):
+    """A record whose E_c are error, error + 1, ..."""
+    sums = {name: error + i for i, name in enumerate(SCORED)}
+    return {
+        "dataset": "digits",
+        "model": "preactresnet18",
+        "method": method,
+        "seed": 0,
+        "source": source,
+        "images": images,
+        "sums": sums,
+        "mean_sum": error + 7.0,
+    } | changes
+
+
+def test_sums_are_plain_sums_over_severities():
+    cases = {f"{name}-{s}": {"error": 10.0 * i + s} for i, name in enumerate(SCORED) for s in range(1, 6)}
+    cases |= {f"{name}-{s}": {"error": 99.0} for name in corruptions.HELD_OUT for s in range(1, 6)}
+    sums = eval_corruption.sums_of(cases, SCORED)
+    assert sums == {name: 50.0 * i + 15 for i, name in enumerate(SCORED)}
+    assert eval_corruption.sums_of(cases, corruptions.HELD_OUT) == dict.fromkeys(corruptions.HELD_OUT, 495.0)
+
+
+def test_mce_is_the_mean_of_ratios_to_the_mean_reference():
+    references = [record(100.0), record(300.0)]
+    expected = np.mean([100 * (50 + i) / (200 + i) for i in range(15)])
+    assert eval_corruption.mce(record(50.0), references, ["x", "y"]) == pytest.approx(expected, rel=1e-12)
+    assert eval_corruption.mce(record(50.0), [record(50.0)], ["x"]) == pytest.approx(100, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "reference, words",
+    [
+        (record(1.0, source="b"), "x.json is of b, 10 images; what is to be shown is of a, 10 images"),
+        (record(1.0, images=9), "x.json is of a, 9 images"),
+        (record(0.0), "x.json makes no error under gaussian_noise: there is no mCE"),
+    ],
+)
+def test_references_that_do_not_fit(reference, words):
+    with pytest.raises(BadInput, match=words):
+        eval_corruption.mce(record(5.0), [reference], ["x.json"])
+
+
+def test_two_sources_do_not_go_into_one_row():
+    assert eval_corruption.sources([record(1.0), record(2.0), record(3.0, "b", dataset="cifar10")]) == ["a", "b"]
+    with pytest.raises(BadInput, match="records of a and of b do not go into one row"):
+        eval_corruption.sources([record(1.0), record(2.0, "b")])
+
+
+# --- generated ------------------------------------------------------------------------------------------------------
+
+
+def test_clean_is_the_clean_error_and_every_image_is_corrupted_by_its_row(tmp_path, train_tiny, monkeypatch):
+    monkeypatch.setattr(eval_corruption, "SCORED", {"impulse_noise": "noise"})
+    result = train_tiny(epochs=1)
+    path = tmp_path / "runs/digits/preactresnet18/none/seed0.best.pt"
+    found, arrays = run(path, tmp_path, "--no-keep")
+    assert found["cases"]["clean"]["error"] == result["test_error"]
+    cases = ["clean", *(f"impulse_noise-{s}" for s in range(1, 6))]
+    assert list(found["cases"]) == cases and not (tmp_path / ".cache").exists()
+    assert found["sums"]["impulse_noise"] == pytest.approx(sum(found["cases"][case]["error"] for case in cases[1:]))
+    assert found["source"] == "digits-c-like (generated from the test set, 32 px table, png, seed 0)"
+    setting = {"storage": "png", "seed": 0, "held_out": False, "limit": None, "source": "generated", "table": 32}
+    assert found["setting"] == setting
+
+    subject = subject_of(path, tmp_path)
+    for row in (796, 3):  # one by one, in another order
+        image = corruptions.corrupt(subject.test.images[[row]].numpy(), np.array([row]), "impulse_noise", 5, 0)
+        nll = -subject.logits(torch.from_numpy(image)).log_softmax(1)[0, arrays["labels"][row]]
+        assert arrays["impulse_noise-5/nll"][row] == pytest.approx(nll.item(), abs=1e-4)
+
+    part, some = run(path, tmp_path, "--no-keep", "--limit", 50)
+    assert part["images"] == 50 and part["setting"]["limit"] == 50
+    for name in ("clean/nll", "impulse_noise-2/nll"):
+        assert some[name] == pytest.approx(arrays[name][some["rows"]], abs=1e-4)
+    other, different = run(path, tmp_path, "--no-keep", "--limit", 50, "--corruption-seed", 3)
+    assert "seed 3" in other["source"] and (path.parent / "seed0.best.corruption-seed3-limit50.json").exists()
+    assert (different["clean/nll"] == some["clean/nll"]).all()
+    assert (different["impulse_noise-2/nll"] != some["impulse_noise-2/nll"]).mean() > 0.9
+
+
+def test_a_stop_in_the_middle_of_a_case_changes_nothing(tmp_path, monkeypatch, two):
+    monkeypatch.setattr(eval_corruption.Corruption, "batch", 4)
+    one, other = untrained(tmp_path / "a"), untrained(tmp_path / "b")
+    found, arrays = run(one, tmp_path / "images", "--limit", 10)
+    corrupt, calls = corruptions.corrupt, []
+
+    def stopping(*given):
+        calls.append(given)
+        if len(calls) == 6:  # the case's preparation and three batches, the second's preparation and its first batch
+            os.kill(os.getpid(), signal.SIGTERM)
+        return corrupt(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(corruptions, "corrupt", stopping)
+        given = [str(other), "--data-dir", str(tmp_path / "others"), "--workers", "0", "--limit", "10"]
+        assert eval_corruption.main(given) == 128 + signal.SIGTERM
+    assert len(list((tmp_path / "others/.cache/corrupted").iterdir())) == 1
+    again, same = run(other, tmp_path / "others", "--limit", 10)
+    assert again["cases"] == found["cases"]
+    assert all((arrays[name] == same[name]).all() for name in (*arrays.files, *same.files))
+    assert len(list((tmp_path / "others/.cache/corrupted").iterdir())) == 9  # all but the one that was begun
+
+
+def test_every_corruption_end_to_end_with_the_held_out_apart(tmp_path, capsys):
+    path = untrained(tmp_path)
+    found, arrays = run(path, tmp_path, "--limit", 5, "--held-out")
+    assert len(found["cases"]) == 1 + 19 * 5 and len(arrays.files) == 2 + 3 * 96
+    assert tuple(found["sums"]) == SCORED and tuple(found["held_out_sums"]) == corruptions.HELD_OUT
+    errors = [found["cases"][f"{name}-{s}"]["error"] for name in SCORED for s in range(1, 6)]
+    assert found["mean_error"] == pytest.approx(np.mean(errors), rel=1e-12)
+    printed = capsys.readouterr().out
+    assert "corruption-held_out-limit5" in printed and "| spatter (held out) |" in printed
+    assert "Images: digits-c-like (generated from the test set, 32 px table, png, seed 0)." in printed
+    kept = list((tmp_path / ".cache" / "corrupted").iterdir())
+    assert len(kept) == 95 and all("5images" in one.name for one in kept)
+    run(path, tmp_path, "--limit", 5)  # without the held-out: a record of its own
+    assert sorted(one.name for one in tmp_path.glob("*.json")) == [
+        "seed0.best.corruption-held_out-limit5.json",
+        "seed0.best.corruption-limit5.json",
+    ]
+
+
+@pytest.mark.parametrize("dataset, side, storage, seed, words", [
+    ("cifar100", 32, None, 0, "cifar100-c-like (generated from the test set, 32 px table, png, seed 0)"),
+    ("cifar100", 32, "jpeg85", 7, "cifar100-c-like (generated from the test set, 32 px table, jpeg85, seed 7)"),
+    ("tiny_imagenet", 64, None, 0, "tiny-imagenet-c-like (generated from val, 64 px table, jpeg85, seed 0)"),
+    ("svhn", 48, None, 0, "svhn-c-like (generated from the test set, 64 px table for 48 px images, jpeg85, seed 0)"),
+    ("imagenet", 224, "png", 1, "imagenet-c-like (generated from val, 224 px table, png, seed 1)"),
+])  # fmt: skip
+def test_labels_say_what_the_images_are(dataset, side, storage, seed, words):
+    assert generated(np.zeros((2, 3, side, side), np.uint8), None, dataset, seed, storage).label == words
+
+
+def test_batches_workers_and_start_do_not_matter():
+    images = noise(11, 3, 32, 32)
+    expected = corruptions.corrupt(images, np.arange(11), "impulse_noise", 3, 0, "png")
+    assert np.array_equal(whole(generated(images), size=4), expected)
+    assert np.array_equal(whole(generated(images, workers=2), size=3), expected)
+    assert np.array_equal(whole(generated(images), start=7), expected[7:])
+    assert whole(generated(images, limit=3)).shape == (3, 3, 32, 32)
+    chosen = generated(images, limit=3).rows
+    assert np.array_equal(whole(generated(images, limit=3)), expected[chosen])
+    jpeg = corruptions.corrupt(images, np.arange(11), "impulse_noise", 3, 0, "jpeg85")
+    assert np.array_equal(whole(generated(images, storage="jpeg85")), jpeg)
+
+
+def test_large_images_come_in_smaller_batches():
+    source = generated(np.zeros((60, 3, 224, 224), np.uint8))
+    assert len(next(source.batches("brightness", 1, 250))) * 3 * 224**2 <= corrupted.CHUNK_VALUES
+
+
+def never(*given):
+    pytest.fail("made again")
+
+
+def test_a_case_is_kept_once_it_is_whole(tmp_path, monkeypatch):
+    images = noise(9, 3, 32, 32)
+    first = generated(images, tmp_path)
+    next(iter(first.batches("impulse_noise", 3, 4)))  # stopped after a batch
+    whole(first, start=4)  # only its rest
+    assert not list(tmp_path.iterdir())
+    expected = whole(first)
+    assert [one.suffix for one in tmp_path.iterdir()] == [".npz"]
+    monkeypatch.setattr(corruptions, "corrupt", never)
+    assert np.array_equal(whole(generated(images, tmp_path)), expected)
+    assert np.array_equal(whole(generated(images, tmp_path), start=5, size=3), expected[5:])
+    for other in ({"seed": 1}, {"storage": "jpeg85"}, {"limit": 8}, {"dataset": "folder"}):
+        with pytest.raises(pytest.fail.Exception, match="made again"):
+            whole(generated(images, tmp_path, **other))
+    images[0, 0, 0, 0] ^= 1
+    with pytest.raises(pytest.fail.Exception, match="made again"):
+        whole(generated(images, tmp_path))
+
+
+def test_kept_images_of_other_clean_images_are_removed(tmp_path):
+    images = noise(5, 3, 32, 32)
+    whole(generated(images, tmp_path))
+    whole(generated(images, tmp_path, limit=4))
+    before = set(tmp_path.iterdir())
+    whole(generated(255 - images, tmp_path))
+    assert len(set(tmp_path.iterdir()) & before) == 1 and len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("damage", ["half", "one bit"])
+def test_a_damaged_case_is_made_anew(tmp_path, capsys, damage):
+    images = noise(9, 3, 32, 32)
+    expected = whole(generated(images, tmp_path))
+    (kept,) = tmp_path.iterdir()
+    content = bytearray(kept.read_bytes())
+    content[len(content) // 2] ^= 1
+    kept.write_bytes(content if damage == "one bit" else content[: len(content) // 2])
+    assert np.array_equal(whole(generated(images, tmp_path)), expected)
+    assert "is damaged and will be made anew" in capsys.readouterr().err
+    assert np.array_equal(whole(generated(images, tmp_path)), expected)
+    assert capsys.readouterr().err == ""
+
+
+def test_what_cannot_be_kept_is_said_once(tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    source = generated(noise(3, 3, 32, 32), tmp_path / "file" / "corrupted")
+    assert len(whole(source)) == len(whole(source, severity=4)) == 3
+    assert capsys.readouterr().err.count("cannot be kept") == 1
+
+
+def test_streamed_images_are_corrupted_and_not_kept(tmp_path, monkeypatch):
+    for part in ("train", "test"):
+        write_classes(tmp_path / part, ("a", "b"), 3, (40, 36))
+    monkeypatch.setattr(data, "MEMORY_LIMIT", 0)
+    test = data.load("folder", tmp_path, seed=0, val_per_class=1, image_size=32, workers=0).test
+    assert isinstance(test, data.StreamLoader)
+    ((clean, labels, rows),) = test.pixel_batches(10)
+    source = corrupted.Generated("folder", test, 2, None, tmp_path / "kept", 0)
+    assert np.array_equal(whole(source), corruptions.corrupt(clean.numpy(), rows.numpy(), "impulse_noise", 3, 2, "png"))
+    assert source.labels.tolist() == labels.tolist() and not (tmp_path / "kept").exists()
+
+
+# --- released -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cifar(tmp_path):
+    """A checkpoint of CIFAR-10, its images, and a CIFAR-10-C of 20 images: (checkpoint, images, folder)."""
+    for part in ("train", "test"):
+        write_classes(tmp_path / "images/cifar10" / part, NAMES["cifar10"], 2, (32, 32))
+    folder = tmp_path / "CIFAR-10-C"
+    folder.mkdir()
+    for i, name in enumerate((*SCORED, *corruptions.HELD_OUT)):
+        np.save(folder / f"{name}.npy", noise(100, 32, 32, 3, seed=i))
+    np.save(folder / "labels.npy", np.tile(np.arange(20) * 7 % 10, 5).astype(np.uint8))
+    return untrained(tmp_path, "cifar10", val_per_class=1), tmp_path / "images", folder
+
+
+def test_released_cifar(cifar, capsys):
+    path, images, folder = cifar
+    found, arrays = run(path, images, "--released", folder)
+    assert (path.parent / "seed0.best.corruption-released.json").exists()
+    assert found["source"] == "cifar10-c (released, zenodo 2535967, 20 images)"
+    assert found["setting"] == {"held_out": False, "limit": None, "source": "released"}
+    assert "clean" not in found["cases"] and len(found["cases"]) == 75
+    assert arrays["labels"].tolist() == [i * 7 % 10 for i in range(20)]
+    subject = subject_of(path, images)
+    fog = np.load(folder / "fog.npy")[40:60].transpose(0, 3, 1, 2).copy()  # severity 3
+    nll = -subject.logits(torch.from_numpy(fog)).log_softmax(1)[torch.arange(20), arrays["labels"]]
+    assert arrays["fog-3/nll"] == pytest.approx(nll.numpy(), abs=1e-4)
+    part, some = run(path, images, "--released", folder, "--limit", 6, "--held-out")
+    assert part["images"] == 6 and "spatter" in part["held_out_sums"] and part["source"] == found["source"]
+    assert some["fog-3/nll"] == pytest.approx(arrays["fog-3/nll"][some["rows"]], abs=1e-4)
+    assert not (images / ".cache" / "corrupted").exists()
+
+
+def test_the_whole_set_needs_no_number_in_its_label(tmp_path):
+    labels = np.zeros(10000, np.int64)
+    assert corrupted.Released("cifar100", labels, 5).label == "cifar100-c (released, zenodo 3555552)"
+    assert corrupted.Released("tiny_imagenet", labels, None).label == "tiny-imagenet-c (released, zenodo 2536630)"
+
+
+def resave(name, change):
+    def apply(folder):
+        np.save(folder / name, change(np.load(folder / name)))
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (shutil.rmtree, "CIFAR-10-C is missing: get cifar10-c from https://zenodo.org/records/2535967"),
+        (lambda f: [(f / f"{n}.npy").unlink() for n in ("fog", "snow")], "CIFAR-10-C lacks snow.npy, fog.npy: get "),
+        (lambda f: (f / "labels.npy").unlink(), "lacks labels.npy"),
+        (resave("fog.npy", lambda a: a[:95]), "fog.npy is uint8 (95, 32, 32, 3), not uint8 (100, 32, 32, 3)"),
+        (resave("fog.npy", lambda a: a[:99]), "fog.npy has the shape (99, 32, 32, 3), not (5 n, 32, 32, 3)"),
+        (resave("fog.npy", lambda a: a[:, :28]), "fog.npy has the shape (100, 28, 32, 3)"),
+        (resave("fog.npy", lambda a: a / 255), "fog.npy is float64 (100, 32, 32, 3), not uint8"),
+        (resave("labels.npy", lambda a: a[:20]), "gaussian_noise.npy is uint8 (100, 32, 32, 3), not uint8 (20, 32"),
+        (resave("labels.npy", np.sort), "labels.npy has other labels from severity to severity"),
+        (resave("labels.npy", lambda a: a % 9), "labels.npy has the labels 0 to 8, 9 of them, cifar10 has 0 to 9"),
+        (lambda f: (f / "fog.npy").write_bytes((f / "fog.npy").read_bytes()[:9999]), "fog.npy is damaged or no .npy"),
+        (lambda f: (f / "fog.npy").write_bytes(b""), "fog.npy is damaged or no .npy file"),
+    ],
+)
+def test_a_released_cifar_that_is_wrong(cifar, capsys, change, words):
+    path, images, folder = cifar
+    change(folder)
+    line = refused(capsys, path, "--data-dir", images, "--workers", 0, "--released", folder)
+    assert words in line
+    assert not list(path.parent.glob("*corruption*"))
+
+
+def test_numbered_class_folders_must_be_in_order(cifar):
+    folder = cifar[2]
+    names = [f"{2 * i}" for i in range(10)]  # sorted as text: 0 10 12 ...
+    with pytest.raises(DataError, match="the class folders of cifar10 are numbers in another order"):
+        corrupted.released(folder, "cifar10", tuple(sorted(names)), 32, SCORED, None, 0)
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A checkpoint of two classes of Tiny-ImageNet, its images, and a Tiny-ImageNet-C of three classes, nested."""
+    write_tiny(tmp_path / "images")
+    folder = tmp_path / "Tiny-ImageNet-C"
+    picture = noise(64, 64, 3)
+    for name in SCORED:
+        for severity in range(1, 6):
+            for wnid, count in (("n1", 2), ("n2", 3), ("n3", 1)):
+                inside = folder / "Tiny-ImageNet-C" / name / str(severity) / wnid
+                inside.mkdir(parents=True)
+                for i in range(count):
+                    Image.fromarray(picture + np.uint8(10 * severity + i)).save(inside / f"{i}.JPEG")
+    return untrained(tmp_path, "tiny_imagenet", 2, val_per_class=1), tmp_path / "images", folder
+
+
+def test_released_tiny_imagenet(tiny):
+    path, images, folder = tiny
+    found, arrays = run(path, images, "--released", folder)
+    assert found["source"] == "tiny-imagenet-c (released, zenodo 2536630, 5 images)"
+    assert arrays["labels"].tolist() == [0, 0, 1, 1, 1] and len(found["cases"]) == 75
+    source = corrupted.released(folder, "tiny_imagenet", ("n1", "n2"), 64, SCORED, None, 0)
+    stored = Image.open(folder / "Tiny-ImageNet-C/snow/4/n2/1.JPEG")
+    assert np.array_equal(whole(source, "snow", 4, size=2)[3], np.asarray(stored).transpose(2, 0, 1))
+    limited = corrupted.released(folder, "tiny_imagenet", ("n1", "n2"), 64, SCORED, 3, 0)
+    assert len(limited.rows) == 3
+    assert np.array_equal(whole(limited, "snow", 4), whole(source, "snow", 4)[limited.rows])
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda f: shutil.rmtree(f / "fog"), "holds no folder fog: get tiny-imagenet-c from https://zenodo.org"),
+        (lambda f: shutil.rmtree(f / "fog/3"), "fog/3 is missing"),
+        (lambda f: shutil.rmtree(f / "fog/3/n2"), "class folder .*fog/3/n2 is missing"),
+        (lambda f: (f / "fog/3/n2/1.JPEG").unlink(), "fog/3/n2 holds 2 images and .*gaussian_noise/1/n2 3"),
+        (lambda f: [p.unlink() for p in (f / "fog/3/n1").iterdir()], "fog/3/n1 holds no images"),
+        (lambda f: (f / "fog/3/n2/1.JPEG").write_bytes(b"no"), "fog/3/n2/1.JPEG cannot be read as an image"),
+        (lambda f: Image.new("RGB", (64, 60)).save(f / "fog/3/n2/1.JPEG"), "1.JPEG is 64x60 pixels, not 64x64"),
+        (lambda f: shutil.copytree(f / "fog", f.parent / "more" / "fog"), "holds fog in .* and .*: give one of them"),
+    ],
+)
+def test_a_released_tiny_imagenet_that_is_wrong(tiny, change, words):
+    folder = tiny[2]
+    change(folder / "Tiny-ImageNet-C")
+    with pytest.raises(DataError, match=words) as caught:
+        source = corrupted.released(folder, "tiny_imagenet", ("n1", "n2"), 64, ("gaussian_noise", "fog"), None, 0)
+        whole(source, "fog", 3)
+    assert "\n" not in str(caught.value)
+
+
+# --- the command line -----------------------------------------------------------------------------------------------
+
+
+def test_mce_is_printed_and_not_recorded(tmp_path, capsys, two):
+    path, other = untrained(tmp_path / "a"), untrained(tmp_path / "b", stem_stride=2)
+    flags = ["--limit", 7]
+    one, _ = run(path, tmp_path, *flags)
+    two, _ = run(other, tmp_path, *flags)
+    capsys.readouterr()
+    record = tmp_path / "b" / "seed0.best.corruption-limit7.json"
+    before = record.read_bytes()
+    for reference in (tmp_path / "a", tmp_path / "a" / "seed0.best.corruption-limit7.json"):
+        given = [str(other), "--no-run", "--limit", "7", "--reference", str(reference)]
+        assert eval_corruption.main(given) == 0
+        printed = capsys.readouterr().out
+        value = np.mean([100 * two["sums"][name] / one["sums"][name] for name in TWO])
+        assert f"| mCE (of preactresnet18 No Mixup, 1 run) | {value:.2f} (1) |" in printed
+    assert record.read_bytes() == before
+
+
+def test_references_that_are_none(tmp_path, capsys, two):
+    path = untrained(tmp_path / "a")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "train.json").write_text('{"test_error": 3}')
+    given = [path, "--data-dir", tmp_path, "--workers", 0, "--limit", 3, "--no-keep", "--reference"]
+    assert "--reference" in (line := refused(capsys, *given, tmp_path / "none")) and "none is missing" in line
+    assert not list((tmp_path / "a").glob("*.json"))
+    assert "empty holds no *.best.corruption-limit3.json" in refused(capsys, *given, tmp_path / "empty")
+    assert "train.json is no record of eval_corruption.py" in refused(capsys, *given, tmp_path / "train.json")
+    other, _ = run(path, tmp_path, "--limit", 3, "--storage", "jpeg85")
+    assert other["setting"]["storage"] == "jpeg85"
+    jpeg = tmp_path / "a" / "seed0.best.corruption-storagejpeg85-limit3.json"
+    assert "jpeg85, seed 0), 3 images; what is to be shown is of digits-c-like" in refused(capsys, *given, jpeg)
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ("--corruption-seed -1", "--corruption-seed must be at least 0, not -1"),
+        ("--released there --storage png", "--storage is about generated images and means nothing with --released"),
+        ("--released there --corruption-seed 2", "--corruption-seed is about generated images"),
+        ("--released there --no-keep", "--no-keep is about generated images"),
+        ("--released there", "digits has no released corrupted set, cifar10, cifar100, tiny_imagenet, imagenet have"),
+        ("--contact-sheet digits", "--contact-sheet shows generated images and evaluates nothing"),
+    ],
+)
+def test_flags_that_are_refused(tmp_path, capsys, given, words):
+    path = untrained(tmp_path)
+    assert words in refused(capsys, path, "--data-dir", tmp_path, *given.split())
+    assert not list(tmp_path.glob("*.json"))
+
+
+@pytest.mark.parametrize("flags", [["--storage", "bmp"], ["--corruption-seed", "one"]])
+def test_impossible_values_are_refused_by_the_parser(capsys, flags):
+    with pytest.raises(SystemExit) as stopped:
+        eval_corruption.main(["x.best.pt", *flags])
+    assert stopped.value.code == 2 and capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_table_is_written_and_drawn(tmp_path, two):
+    args = ["--table", "demo", "--methods", "none", "mixup", "--seeds", "1", "--limit", "4", "--out", str(tmp_path)]
+    args += ["--data-dir", str(tmp_path / "images"), "--workers", "0"]
+    grid = grids.grid_of(eval_corruption.parser().parse_args(args))
+    for recipe in grid.recipes():
+        save_checkpoint(RunFiles(grid.runs, recipe).best, recipe, 10)
+    assert eval_corruption.main(args) == 0
+    (table,) = (tmp_path / "tables").glob("*-corruption-limit4.md")
+    text = table.read_text()
+    assert "| preactresnet18, digits | No Mixup | Input Mixup |" in text and "\n| brightness | " in text
+    assert "digits-c-like (generated from the test set, 32 px table, png, seed 0)" in text
+    figure = tmp_path / "figures" / table.stem
+    assert figure.with_suffix(".png").stat().st_size > 10000
+    assert "digits-c-like (generated" in figure.with_suffix(".txt").read_text()
+    kept = list((tmp_path / "images" / ".cache" / "corrupted").iterdir())
+    assert len(kept) == 10
+
+
+def test_contact_sheet(tmp_path, capsys, two):
+    assert eval_corruption.main(["--contact-sheet", "digits", "--out", str(tmp_path), "--workers", "0"]) == 0
+    assert {one.name for one in (tmp_path / "figures").iterdir()} == {
+        f"corruptions-digits.{suffix}" for suffix in ("png", "pdf", "txt")
+    }
+    assert "Images: digits-c-like (generated" in capsys.readouterr().out
+    assert "dataset must be one of" in refused(capsys, "--contact-sheet", "mnist")
+
+
+IMAGES = os.environ.get("PATCHUP_DATA")
+
+
+@pytest.mark.skipif(not IMAGES, reason="PATCHUP_DATA does not say where the real images are")
+@pytest.mark.parametrize("dataset, table, storage", [("cifar100", 32, "png"), ("tiny_imagenet", 64, "jpeg85")])
+def test_real_images(tmp_path, dataset, table, storage):
+    loaded = data.load(dataset, Path(IMAGES), seed=0, val_per_class=5)
+    path = untrained(tmp_path, dataset, len(loaded.classes))
+    found, arrays = run(path, IMAGES, "--limit", 4, "--no-keep")
+    assert found["setting"]["table"] == table and found["setting"]["storage"] == storage
+    assert len(found["cases"]) == 76 and arrays["labels"].shape == (4,)
