@@ -92,8 +92,8 @@ class Corruption(evaluation.Study):
     def remark(self, results):
         return f"Images: {'; '.join(sources(results))}."
 
-    def draw(self, title, records, path):
-        figures.corruption_bars(bars(records), path, note=self.remark(records))
+    def draw(self, records, path, expected, note):
+        figures.corruption_bars(bars(records), path, expected, f"{self.remark(records)} {note}")
 
 
 class Generated(Corruption):

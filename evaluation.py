@@ -99,8 +99,11 @@ class Study:
         """A sentence to stand under the printed table's title. May raise BadInput for what does not go together."""
         return ""
 
-    def draw(self, title, records, path):
-        """Draw the study's picture, if it has one, from the records (see frame) to path without suffix."""
+    def draw(self, records, path, expected, note):
+        """Draw the study's picture, if it has one, from the records to path without suffix.
+
+        expected: the methods it should show; note: a sentence that its caption should have, or nothing.
+        """
 
     @property
     def name(self):
@@ -235,12 +238,17 @@ class Record:
         return self.stem.with_name(f"{self.stem.name}.{self.study.name}.{suffix}")
 
     def finished(self):
-        """The result, if there is one, else None. Raises BadInput if it is of other weights."""
+        """The result, if there is one, else None. Raises BadInput if it is of other weights or another setting."""
         if not self.result.exists():
             return None
         result = read_json(self.result, maker="an evaluation")
         if self.checkpoint.exists() and result.get("checkpoint_sha256") != sha256(self.checkpoint):
             raise BadInput(f"{self.result} is of other weights than {self.checkpoint}: remove it to evaluate these")
+        setting = result.get("setting", {})
+        odd = [name for name, value in self.study.setting.items() if value is not None and setting.get(name) != value]
+        if odd:
+            there, here = setting.get(odd[0]), self.study.setting[odd[0]]
+            raise BadInput(f"{self.result} has another {odd[0]} ({there}, here {here}): remove it to evaluate anew")
         return result
 
     def save_partial(self, done, seconds, arrays, totals):
@@ -412,10 +420,13 @@ def progress():
 
 
 def frame(results):
-    """A row a result and case: dataset, model, method, seed, images, case, error, nll, ece."""
-    columns = ["dataset", "model", "method", "seed", "images"]
-    rows = [{**{c: r[c] for c in columns}, "case": case, **v} for r in results for case, v in r["cases"].items()]
-    return pd.DataFrame(rows, columns=None if rows else [*columns, "case", "error", "nll", "ece"])
+    """A row a result and case: dataset, model, method, seed, images, what the images are, case, error, nll, ece, ..."""
+    columns = ["dataset", "model", "method", "seed", "images", "source"]
+    return pd.DataFrame(
+        {name: result[name] for name in columns if name in result} | {"case": case} | found
+        for result in results
+        for case, found in result["cases"].items()
+    )
 
 
 def markdown(study, results, title, expected=(), paper=None):
@@ -519,7 +530,7 @@ def show(study, results, grid, weights):
         write_whole(grid.out / "tables" / f"{name}.md", lambda file: file.write(text.encode()))
         csv = frame(results).to_csv(index=False)
         write_whole(grid.out / "tables" / f"{name}.csv", lambda file: file.write(csv.encode()))
-        study.draw(grid.title, results, grid.out / "figures" / name)
+        study.draw(results, grid.out / "figures" / name, grid.table.methods, grid.note)
         print(f"written to {grid.out / 'tables'} and {grid.out / 'figures'}")
 
 

@@ -50,8 +50,13 @@ class Grid:
     @property
     def title(self):
         """The table's title, which says what differs from the paper's recipe."""
+        return self.table.title + (f" ({self.note})" if self.note else "")
+
+    @property
+    def note(self):
+        """What differs from the paper's recipe, or nothing."""
         changes = ", ".join(f"{name} {value}" for name, value in self.overrides.items())
-        return self.table.title + (f" (not the paper's recipe: {changes})" if changes else "")
+        return f"not the paper's recipe: {changes}" if changes else ""
 
     def recipe(self, dataset, model, method, seed):
         """The recipe of one run."""

@@ -133,6 +133,16 @@ def test_weights_that_have_changed_since_are_refused(trained):
         evaluation.run(Clean(), [(path, None)], command(path))
 
 
+def test_a_record_of_another_setting_is_refused(trained):
+    path, _ = trained
+    study = Clean(steps=7)
+    study.plain = {"steps": 7}
+    evaluation.run(study, [(path, None)], command(path))
+    study.setting = study.plain = {"steps": 8}
+    with pytest.raises(BadInput, match=r"clean\.json has another steps \(7, here 8\): remove it to evaluate anew"):
+        evaluation.run(study, [(path, None)], command(path))
+
+
 def test_a_damaged_partial_file_is_begun_anew(trained):
     path, _ = trained
     record = Record(path, Clean())

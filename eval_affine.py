@@ -1,0 +1,120 @@
+"""Error of trained networks on rotated, sheared and scaled test images: Tables 4 and 10.
+
+python eval_affine.py --table table4
+python eval_affine.py results/runs/cifar100/preactresnet18 --geometry modern
+
+Every image has one rotation, shear and scale in each of the eight sets, the same for all checkpoints. They are drawn
+from --draw-seed once and kept, with their checksum, in <data-dir>/affine.
+"""
+
+import hashlib
+import os
+import sys
+import warnings
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+import evaluation
+from data import affine
+from records import BadInput, RunFailed, write_whole
+
+CLEAN = "clean"
+
+
+class Affine(evaluation.Study):
+    """The clean test images and the eight sets of Table 4; the images are deformed before they are normalised."""
+
+    kind = "affine"
+    tasks = (CLEAN, *affine.SETS)
+
+    def __init__(self, args):
+        super().__init__(geometry=args.geometry, draw_seed=args.draw_seed)
+        self.plain = {"geometry": affine.AUTHORS, "draw_seed": 0}
+        self.data_dir = args.data_dir
+
+    def images(self, subject):
+        folder = Path(evaluation.images_folder(subject.recipe, self.data_dir)) / "affine"
+        path = folder / f"{subject.recipe.dataset}-seed{self.setting['draw_seed']}.npz"
+        self.values, self.checksum = fixed_draws(path, len(subject.test.labels), self.setting["draw_seed"])
+        return super().images(subject)
+
+    def evaluate(self, task, subject, x, y, rows):
+        if task != CLEAN:
+            height, width = x.shape[2:]
+            values = self.values[task][rows.cpu().numpy()]
+            x = affine.warp(x, affine.matrices(task, values, width, height, self.setting["geometry"]))
+        return super().evaluate(task, subject, x, y, rows)
+
+    def conclude(self, cases, arrays):
+        return {"draws_sha256": self.checksum}
+
+    def remark(self, results):
+        draws = {}
+        for result in results:
+            images = result["dataset"], result["recipe"].get("images")
+            if draws.setdefault(images, result["draws_sha256"]) != result["draws_sha256"]:
+                raise BadInput(f"records on {images[0]} are of different draws: remove some, and evaluate again")
+        return ""
+
+
+def fixed_draws(path, images, seed):
+    """The values drawn for so many test images, {set: float64 [images]}, and their SHA-256; made and kept at first.
+
+    Raises BadInput where the file at path is damaged, altered or of another number of images.
+    """
+    if not path.exists():
+        values = affine.draw(images, seed)
+        save_draws(path, values)
+        return values, checksum(values)
+    remedy = "remove it to draw anew, and evaluate every model on the new draws"
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            values, expected = {name: stored[name] for name in affine.SETS}, str(stored["sha256"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise BadInput(f"{path} is damaged or holds no draws ({error}); {remedy}") from error
+    if checksum(values) != expected:
+        raise BadInput(f"{path} does not match its checksum; {remedy}")
+    if {len(found) for found in values.values()} != {images}:
+        raise BadInput(f"{path} is for {len(values['rotate_20'])} test images, here are {images}; {remedy}")
+    return values, expected
+
+
+def save_draws(path, values):
+    """Keep values at path; where that cannot be, warn, as the seed gives them again."""
+    own = path.with_name(f"{path.stem}.{os.getpid()}.npz")  # processes that start together write the same
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(own, lambda file: np.savez(file, sha256=checksum(values), **values))
+        own.replace(path)
+    except (OSError, RunFailed) as error:
+        warnings.warn(f"the affine draws cannot be kept ({error}); the seed gives the same again", stacklevel=2)
+
+
+def checksum(values):
+    """The SHA-256 of drawn values, hex."""
+    digest = hashlib.sha256()
+    for name in affine.SETS:
+        digest.update(name.encode() + values[name].astype("<f8").tobytes())
+    return digest.hexdigest()
+
+
+def parser():
+    """The command line."""
+    found = evaluation.parser(__doc__)
+    geometry_help = "of the authors' torchvision 0.4.2 (default), whose shear also squeezes, or today's"
+    found.add_argument("--geometry", choices=affine.GEOMETRIES, default=affine.AUTHORS, help=geometry_help)
+    found.add_argument("--draw-seed", type=int, default=0, metavar="K", help="of the fixed draws (default 0)")
+    return found
+
+
+def studies(args):
+    """The study that a command line asks for. Raises BadInput for an impossible seed."""
+    if args.draw_seed < 0:
+        raise BadInput(f"--draw-seed must be at least 0, not {args.draw_seed}")
+    return [Affine(args)]
+
+
+if __name__ == "__main__":
+    sys.exit(evaluation.main(parser(), studies))

@@ -1,0 +1,205 @@
+"""Magnitudes of activations: against loops over single images, interrupted and continued, on all networks, drawn."""
+
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+import data
+import eval_activations
+import evaluation
+import grids
+import models
+import recipes
+import train
+from eval_activations import Activations
+
+IMAGES = os.environ.get("PATCHUP_DATA")
+STAGES = ["conv1", "layer1", "layer2", "layer3", "layer4"]
+RUN = "digits/preactresnet18/none/seed0"
+
+
+def evaluate(tmp_path, *given, data_dir=None):
+    """The exit status of eval_activations.py."""
+    arguments = [*map(str, given), "--data-dir", str(data_dir or tmp_path), "--device", "cpu", "--workers", "0"]
+    return evaluation.main(eval_activations.parser(), eval_activations.studies, arguments)
+
+
+def record(tmp_path, name="activations", run=RUN):
+    """The json and the arrays that the script left of a run."""
+    stem = tmp_path / "runs" / f"{run}.best.{name}"
+    with np.load(f"{stem}.npz") as arrays:
+        return json.loads(stem.with_name(f"{stem.name}.json").read_text()), dict(arrays)
+
+
+def outputs(path, rows):
+    """Of every image of digits in rows, the outputs [C, H, W] of all stages but the head, image by image."""
+    state = torch.load(path, weights_only=True)
+    net = recipes.network(recipes.restore(state["recipe"]), 10).eval()
+    net.load_state_dict(state["net"])
+    images = data.load("digits", ".", seed=0, val_per_class=10).test.images
+    for row in rows:
+        x, found = images[row : row + 1].float() / 127.5 - 1, {}
+        for name, stage in zip(STAGES, net.stages):
+            with torch.no_grad():
+                x = stage(x)
+            found[name] = x[0].double().numpy()
+        yield found
+
+
+def test_means_equal_a_loop_over_single_images(tmp_path, train_tiny):
+    train_tiny()
+    assert evaluate(tmp_path, tmp_path / "runs", "--limit", 130) == 0
+    found, arrays = record(tmp_path, "activations-limit130")
+    magnitude, relu = {}, {}
+    for maps in outputs(tmp_path / "runs" / f"{RUN}.best.pt", arrays["rows"]):
+        for stage, a in maps.items():
+            magnitude.setdefault(stage, []).append([np.abs(channel).mean() for channel in a])
+            relu.setdefault(stage, []).append([channel.clip(min=0).mean() for channel in a])
+    assert list(found["curves"]) == STAGES
+    for stage in STAGES:
+        for measure, values in (("magnitude", magnitude[stage]), ("relu", relu[stage])):
+            expected = np.mean(values, axis=0)
+            np.testing.assert_allclose(arrays[f"{stage}/{measure}"], expected, rtol=1e-5)
+            assert found["curves"][stage][measure] == sorted(arrays[f"{stage}/{measure}"], reverse=True)
+    assert [len(found["curves"][stage]["magnitude"]) for stage in STAGES] == [4, 4, 8, 16, 32]
+
+
+def test_official_equals_a_restatement_of_the_script(tmp_path, train_tiny):
+    train_tiny()
+    assert evaluate(tmp_path, tmp_path / "runs", "--official", "--limit", 250) == 0
+    found, arrays = record(tmp_path, "activations-official-limit250")
+    firsts = arrays["rows"][[0, 100, 200]]
+    sums = dict.fromkeys(STAGES, 0)
+    for maps in outputs(tmp_path / "runs" / f"{RUN}.best.pt", firsts):
+        for stage, a in maps.items():
+            sums[stage] = sums[stage] + a.sum((1, 2))
+    for stage in STAGES:
+        expected = sums[stage] / 250
+        np.testing.assert_allclose(arrays[f"{stage}/magnitude"], expected, rtol=1e-4, atol=1e-6)
+        assert f"{stage}/relu" not in arrays
+    assert min(found["curves"]["layer1"]["magnitude"]) < 0
+
+
+def test_independent_of_batch_size(tmp_path, train_tiny, monkeypatch):
+    train_tiny()
+    assert evaluate(tmp_path, tmp_path / "runs", "--limit", 60) == 0
+    whole, arrays = record(tmp_path, "activations-limit60")
+    (tmp_path / "runs" / f"{RUN}.best.activations-limit60.json").unlink()
+    monkeypatch.setattr(Activations, "batch", 7)
+    assert evaluate(tmp_path, tmp_path / "runs", "--limit", 60) == 0
+    parts, found = record(tmp_path, "activations-limit60")
+    assert found.keys() == arrays.keys() and parts["cases"]["clean"]["error"] == whole["cases"]["clean"]["error"]
+    for name in found:
+        np.testing.assert_allclose(found[name], arrays[name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("measure", [[], ["--official"]])
+def test_interrupted_and_continued(measure, tmp_path, train_tiny, monkeypatch):
+    train_tiny()
+    given = [tmp_path / "runs", "--limit", 350, *measure]
+    name = "activations-official-limit350" if measure else "activations-limit350"
+    assert evaluate(tmp_path, *given) == 0
+    whole, expected = record(tmp_path, name)
+    (tmp_path / "runs" / f"{RUN}.best.{name}.json").unlink()
+    seen = []
+    plain = Activations.evaluate
+
+    def interrupted(self, task, subject, x, y, rows):
+        seen.append(len(y))
+        if len(seen) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return plain(self, task, subject, x, y, rows)
+
+    monkeypatch.setattr(Activations, "evaluate", interrupted)
+    assert evaluate(tmp_path, *given) == 128 + signal.SIGTERM
+    assert seen == [100, 100]
+    assert evaluate(tmp_path, *given) == 0
+    assert seen == [100, 100, 100, 50]
+    again, found = record(tmp_path, name)
+    assert again["curves"] == whole["curves"] and again["cases"] == whole["cases"]
+    assert found.keys() == expected.keys() and all((found[key] == expected[key]).all() for key in found)
+
+
+@pytest.mark.parametrize("measure", [[], ["--official"]])
+@pytest.mark.parametrize("model", ["wrn28_10", "resnet50"])
+def test_stages_of_the_other_networks(model, measure):
+    options = {"width": 2} if model == "wrn28_10" else {"stem": "cifar"}
+    net = models.build(model, 10, **options).eval()
+    study = Activations(eval_activations.parser().parse_args(["x", *measure]))
+    study.totals, x = {}, torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    subject = evaluation.Subject(None, None, net, [0, 1], [], (0.5,) * 3, (0.5,) * 3, torch.device("cpu"))
+    study.evaluate("clean", subject, x, torch.zeros(2, dtype=torch.long), None)
+    shapes = net.shapes(32)[1:]
+    found = {name: len(values) for name, values in study.totals.items() if name.endswith("magnitude")}
+    assert found == {f"{stage}/magnitude": shape[0] for stage, shape in zip(STAGES, shapes)}
+
+
+def test_curves_are_a_row_a_channel_sorted_within_stage_and_run():
+    def made(method, seed, **stages):
+        run = {"dataset": "cifar100", "model": "wrn28_10", "method": method, "seed": seed}
+        return run | {"curves": stages}
+
+    both = {"magnitude": [3.0, 1.0], "relu": [2.0, 0.5]}
+    official = {"magnitude": [1.0, -4.0, -5.0]}
+    table = eval_activations.curves([made("none", 0, conv1=both, layer1=official), made("cutmix", 2, conv1=both)])
+    columns = ["dataset", "model", "method", "seed", "stage", "channel_rank", "magnitude", "relu"]
+    assert list(table.columns) == columns and len(table) == 7
+    part = table[(table.method == "cutmix") & (table.seed == 2)]
+    assert part[["stage", "channel_rank", "magnitude", "relu"]].values.tolist() == [
+        ["conv1", 1, 3.0, 2.0],
+        ["conv1", 2, 1.0, 0.5],
+    ]
+    signed = table[table.stage == "layer1"]
+    assert signed.magnitude.tolist() == [1.0, -4.0, -5.0] and signed.relu.isna().all()
+    assert eval_activations.curves([]).empty
+
+
+SMALL = ["--width", 4, "--epochs", 1, "--train-per-class", 4, "--batch-size", 20]
+
+
+def test_a_table_is_printed_and_drawn(tmp_path, capsys):
+    given = ["--table", "demo", "--seeds", 2, "--methods", "none", "mixup", "--out", tmp_path, *SMALL]
+    grid = grids.grid_of(eval_activations.parser().parse_args(list(map(str, given))))
+    for recipe in grid.recipes():
+        train.run(recipe, data_dir=tmp_path, out=grid.runs, device="cpu", quiet=True)
+    assert evaluate(tmp_path, *given, "--limit", 50) == 0
+    printed = capsys.readouterr().out
+    rows = {line.split("|")[1].strip(): line for line in printed.splitlines() if line.startswith("| conv1")}
+    assert list(rows) == ["conv1 mean", "conv1 median", "conv1 maximum"]
+    path = grid.runs / f"{RUN}.best.activations-limit50.json"
+    curves = [
+        json.loads(path.with_name(path.name.replace("seed0", f"seed{seed}")).read_text())["curves"] for seed in (0, 1)
+    ]
+    mean, median = (np.mean([f(one["conv1"]["magnitude"]) for one in curves]) for f in (np.mean, np.median))
+    assert f"{mean:.3f} ± " in rows["conv1 mean"] and f"{median:.3f} ± " in rows["conv1 median"]
+    pictures = sorted(path.suffix for path in (tmp_path / "figures").iterdir() if "activations" in path.name)
+    assert pictures == [".pdf", ".png", ".txt"]
+    (caption,) = (tmp_path / "figures").glob("*.txt")
+    assert "Mean over 2 seeds" in caption.read_text() and "50 test images" in caption.read_text()
+
+
+def test_figure_6_shows_two_of_the_stages(tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(
+        eval_activations.figures, "activation_curves", lambda table, path, *_: drawn.update({path: table})
+    )
+    run = {"dataset": "cifar100", "model": "wrn28_10", "method": "none", "seed": 0, "images": 9}
+    records = [run | {"curves": {stage: {"magnitude": [1.0]} for stage in STAGES[:4]}}]
+    for name in ("figure6", "figure14"):
+        Activations(eval_activations.parser().parse_args(["--table", name])).draw(records, name, None, "")
+    assert list(drawn["figure6"].stage) == ["layer1", "layer2"] and list(drawn["figure14"].stage) == STAGES[:4]
+
+
+@pytest.mark.skipif(not IMAGES, reason="PATCHUP_DATA does not say where the real images are")
+@pytest.mark.parametrize("dataset", ["cifar100", "tiny_imagenet"])
+def test_real_images(dataset, tmp_path):
+    options = {"width": 4, "epochs": 1, "train_per_class": 5, "val_per_class": 5, "criterion": "ce"}
+    recipe = recipes.resolve(dataset, "preactresnet18", "none", **options)
+    train.run(recipe, data_dir=IMAGES, out=tmp_path / "runs", device="cpu", quiet=True)
+    assert evaluate(tmp_path, tmp_path / "runs", "--limit", 100, data_dir=IMAGES) == 0
+    found, _ = record(tmp_path, "activations-limit100", f"{dataset}/preactresnet18/none/seed0")
+    assert found["images"] == 100 and all(min(found["curves"][stage]["magnitude"]) > 0 for stage in STAGES)
