@@ -1,6 +1,7 @@
 """A table's or figure's grid as asked for on a command line, and the paper's numbers for it."""
 
 import dataclasses
+import hashlib
 import math
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from records import BadInput
 
 ROOT = Path(__file__).resolve().parent
 AXES = ("datasets", "models", "methods")
+LONGEST = 160  # characters of a file name that say what was chosen; names may have 255
 PAPER_NAMES = {  # in results/paper
     "cifar100-affine": "cifar100",
     "tiny-imagenet": "tiny_imagenet",
@@ -20,6 +22,11 @@ PAPER_NAMES = {  # in results/paper
     "ResNet101": "resnet101",
     "ResNet152": "resnet152",
 }
+
+
+def shortened(text):
+    """A part of a file name, cut to what file systems take; what is cut off is told by a hash."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,12 +47,12 @@ class Grid:
     @property
     def file_name(self):
         """How files that show this grid begin."""
-        return f"{self.name}{self.part}{self.tag}"
+        return self.name + shortened(self.part + self.tag)
 
     @property
     def runs(self):
         """The folder of the runs."""
-        return self.out / f"runs{self.tag}"
+        return self.out / f"runs{shortened(self.tag)}"
 
     @property
     def title(self):

@@ -220,8 +220,8 @@ def write(grid, wanted, data_dir):
         print("drawing the pictures", flush=True)
         torch.set_num_threads(1)  # networks this small are slower on more, far slower on a busy machine
         logs = {recipe: RunFiles(grid.runs, recipe).log for recipe in wanted}
-        demo_figures.error_curves(logs, grid.out / "figures" / f"demo_curves{grid.part}{grid.tag}.png")
-        picture = grid.out / "figures" / f"demo_batch{grid.part}{grid.tag}.png"
+        demo_figures.error_curves(logs, grid.out / "figures" / f"{grid.file_name}_curves.png")
+        picture = grid.out / "figures" / f"{grid.file_name}_batch.png"
         demo_figures.mixed_batch(wanted[0], *train.objects(wanted[0], data_dir), picture)
         print(f"pictures in {grid.out / 'figures'}")
 

@@ -71,6 +71,17 @@ def test_the_papers_numbers_are_all_there():
     assert len(found) == 81 and all(0 < mean < 30 and 0 < std < 1 for mean, std in found)
 
 
+def test_names_of_files_fit_into_file_systems(tmp_path):
+    flags = "--criterion ce --train-per-class 50 --val-per-class 10 --epochs 20 --batch-size 50 --lr 0.05 --alpha 0.123"
+    more = "--weight-decay 0.0005 --schedule cosine --momentum 0.8 --padding 3 --no-flip --amp bf16 --gamma 0.123456"
+    one, other = (
+        grid(tmp_path, *TABLE2, "puzzlemix", *flags.split(), *more.split(), "--eta", eta) for eta in ("0.1", "0.2")
+    )
+    for name in (one.runs.name, one.file_name):
+        assert len(name) < 190
+    assert one.runs != other.runs and one.file_name != other.file_name
+
+
 def test_runs_with_overrides_never_enter_the_papers_table(tmp_path):
     plain, short = grid(tmp_path, *TABLE2), grid(tmp_path, *TABLE2, "--epochs", "8")
     assert plain.runs == tmp_path / "runs" and short.runs == tmp_path / "runs-epochs8"
@@ -128,7 +139,7 @@ def test_the_demo_is_interrupted_goes_on_and_is_not_repeated(tmp_path):
     assert len(results) == 4 and printed.count("(2)") == 6
     for name in ("tables/demo-none-cutout-width4-epochs3.md", "tables/demo-none-cutout-width4-epochs3.csv"):
         assert (tmp_path / name).stat().st_size > 100
-    for name in ("demo_curves-none-cutout-width4-epochs3.png", "demo_batch-none-cutout-width4-epochs3.png"):
+    for name in ("demo-none-cutout-width4-epochs3_curves.png", "demo-none-cutout-width4-epochs3_batch.png"):
         assert (tmp_path / "figures" / name).read_bytes()[:4] == b"\x89PNG"
 
     process = demo(tmp_path, "--seeds", "2")
