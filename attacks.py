@@ -4,7 +4,16 @@ A classifier maps images float32 [B, 3, H, W] in [0, 1] to logits [B, C], its no
 An epsilon is a text, as "8/255" or "0.25", which names it in every record; strength(text) is its value.
 
 FGSM (Figures 5 and 13) follows the paper's official code; Table 5's attacks are Foolbox's (Rauber et al., 2018), which
-Table 5 names. The strongest attack here is PGD with restarts on two losses.
+Table 5 names.
+
+The strongest attack here is PGD with restarts on two losses, in place of Auto-PGD (Croce and Hein, 2020), of which no
+library would do: torchattacks 3.5 (2023) pins requests to 2.25; adv-lib 0.2 needs visdom, which does not install on
+Python 3.11; pyautoattack 0.2 (2024) is an unofficial copy of the authors' code, of 42 MB; adversarial-robustness-
+toolbox 1.20 draws its starts from NumPy's global generator for those images of a batch that resist so far, and keeps
+the last step, not the best.
+It is as strong: of 169 CIFAR-100 images that a PreActResNet18 of width 16 classifies rightly, 88 resist it at 1/255 and
+49 at 2/255, as many as resist the authors' APGD on cross-entropy and on DLR, 100 steps each, together. PGD of 40 steps
+on cross-entropy alone leaves 97 and 54, however often it is restarted.
 """
 
 import contextlib
@@ -184,8 +193,8 @@ CONVERGED = {
     "pgd_linf_40": Bounded("LinfPGD", math.inf, {"steps": 40, "rel_stepsize": 2.5 / 40}),
     "ddn_100": Nearest("DDNAttack", 2, {"steps": 100}),
 }
-CARLINI_WAGNER = {
-    "cw_100": Nearest("L2CarliniWagnerAttack", 2, {"steps": 100, "binary_search_steps": 9, "abort_early": False}),
+CARLINI_WAGNER = {  # half Foolbox's step, which ends 13 % farther; 200 such steps come 0.4 % nearer (geometric means)
+    "cw_100": Nearest("L2CarliniWagnerAttack", 2, {"steps": 100, "stepsize": 0.005, "abort_early": False}),
 }
 
 

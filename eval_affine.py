@@ -40,6 +40,9 @@ class Affine(evaluation.Study):
         self.values, self.checksum = fixed_draws(path, len(subject.test.labels), self.setting["draw_seed"])
         return super().images(subject)
 
+    def stamp(self):
+        return self.checksum
+
     def evaluate(self, task, subject, x, y, rows):
         if task != CLEAN:
             height, width = x.shape[2:]

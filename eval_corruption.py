@@ -57,6 +57,9 @@ class Corruption(evaluation.Study):
             self.subject, self.source = subject, self.open(subject)
         return self.source.rows, self.source.labels
 
+    def stamp(self):
+        return self.source.label
+
     def open(self, subject):
         """The corrupted.Generated or corrupted.Released of a subject."""
         raise NotImplementedError
@@ -131,9 +134,13 @@ class Released(Corruption):
 
     kind = "corruption-released"
 
+    def __init__(self, args):
+        super().__init__(args, folder=str(args.released.expanduser().resolve()))
+        self.plain["folder"] = self.setting["folder"]
+
     def open(self, subject):
         classes, side = tuple(subject.classes), subject.recipe.image_size
-        where = self.args.released.expanduser(), subject.recipe.dataset
+        where = Path(self.setting["folder"]), subject.recipe.dataset
         return corrupted.released(*where, classes, side, self.names, self.args.limit, self.args.workers)
 
     def conclude(self, cases, arrays):
@@ -153,7 +160,7 @@ def find_references(path, pattern):
     paths = sorted(path.rglob(pattern)) if path.is_dir() else [path]
     if not paths:
         raise BadInput(f"--reference {path} holds no {pattern}: evaluate it in the same way first")
-    found = [read_json(path, maker="eval_corruption.py") for path in paths]
+    found = [read_json(path, maker="eval_corruption.py", remedy="") for path in paths]
     for path, record in zip(paths, found):
         if not {"source", "sums", "images", "model", "method"} <= record.keys():
             raise BadInput(f"--reference {path} is no record of eval_corruption.py")

@@ -35,6 +35,7 @@ from tqdm import tqdm
 import data
 import engine
 import grids
+import models
 import recipes
 import train
 from records import BadInput, RunFiles, load_checkpoint, locked, make_folder, read_json, write_json, write_whole
@@ -64,6 +65,10 @@ class Study:
         """The rows [n] and labels [n] of the evaluated images, numpy int64; by default of the (limited) test set."""
         labels = subject.test.labels
         return subject.test.positions, labels[torch.from_numpy(subject.test.positions).to(labels.device)].cpu().numpy()
+
+    def stamp(self):
+        """What beside weights, rows and labels an interrupted evaluation must find as it was, a text."""
+        return ""
 
     def batches(self, task, subject, start):
         """Yield x uint8 [B, 3, H, W], y int64 [B], rows int64 [B] of images(subject), on its device.
@@ -153,7 +158,7 @@ class Subject:
     std: tuple
     device: torch.device
 
-    @property
+    @functools.cached_property
     def classifier(self):
         """The network on pixels in [0, 1]."""
         return PixelClassifier(self.net, self.mean, self.std).to(self.device).eval()
@@ -177,31 +182,42 @@ def load_subject(path, args, expected=None):
     """
     state = load_checkpoint(path)
     try:
-        recipe = recipes.restore(state["recipe"])
-    except (recipes.RecipeError, AttributeError) as error:
+        recipe = recipes.restore(dict(state["recipe"]))
+    except (recipes.RecipeError, TypeError, ValueError) as error:
         raise BadInput(f"{path} has no usable recipe: {error}") from error
-    if expected and recipe != expected:
-        words = recipes.differences(state["recipe"], recipes.used(expected))
-        raise BadInput(f"{path} has another recipe ({words}): give its --out, or the file alone without --table")
+    if recipe.dataset not in data.FACTS or recipe.model not in models.MODELS:
+        raise BadInput(f"{path} is of {recipe.model} on {recipe.dataset}, which do not exist here")
+    if expected:
+        require_recipe(state["recipe"], expected, path)
     folder = images_folder(recipe, args.data_dir)
     loaded = test_images(recipe.dataset, recipe.image_size, folder, args.workers)
     with torch.random.fork_rng(devices=[]):
         net = recipes.network(recipe, len(loaded.classes))
     try:
         net.load_state_dict(state["net"])
-    except (RuntimeError, TypeError, AttributeError) as error:
+    except (RuntimeError, TypeError, AttributeError, ValueError) as error:
         raise BadInput(misfit(path, recipe, state["net"], net, loaded, folder)) from error
+    if not all(torch.isfinite(tensor).all() for tensor in net.state_dict().values()):
+        raise BadInput(f"{path} holds weights that are not finite")
     device = engine.select_device(args.device)
     test = loaded.test.limited(args.limit)
     return Subject(path, recipe, net.to(device).eval(), test, loaded.classes, loaded.mean, loaded.std, device)
 
 
+def require_recipe(found, expected, path):
+    """Raise BadInput unless a dict of recipes.used, that of the file at path, is the expected Recipe's."""
+    if found != recipes.used(expected):
+        words = recipes.differences(found, recipes.used(expected))
+        raise BadInput(f"{path} has another recipe ({words}): give its --out, or the file alone without --table")
+
+
 def misfit(path, recipe, weights, net, loaded, folder):
     """Why weights do not fit the network, in words: another number of classes, or another network."""
     name = list(net.state_dict())[-1]  # the bias of the last layer
-    if isinstance(weights, dict) and name in weights and len(weights[name]) != len(loaded.classes):
-        there, here = len(weights[name]), len(loaded.classes)
-        return f"{path} tells {there} classes apart, {recipe.dataset} in {folder} has {here}"
+    bias = weights.get(name) if isinstance(weights, dict) else None
+    if torch.is_tensor(bias) and bias.ndim == 1 and len(bias) != len(loaded.classes):
+        here = f"{recipe.dataset} in {folder} has {len(loaded.classes)}"
+        return f"{path} tells {len(bias)} classes apart, {here}"
     return f"{path} does not hold the weights of the network that its recipe names, {recipe.model}"
 
 
@@ -209,7 +225,7 @@ def images_folder(recipe, data_dir):
     """Where a recipe's images are: --data-dir, by default for `folder` where it was trained, else as train.py."""
     if data_dir is None and recipe.dataset == "folder":
         return recipe.images
-    return str(data_dir or train.DATA_DIR)
+    return str((data_dir or train.DATA_DIR).expanduser())
 
 
 @contextlib.contextmanager
@@ -237,9 +253,12 @@ class Record:
         """A file of this record by its suffix."""
         return self.stem.with_name(f"{self.stem.name}.{self.study.name}.{suffix}")
 
-    def finished(self):
-        """The result, if there is one, else None. Raises BadInput if it is of other weights or another setting."""
-        if not self.result.exists():
+    def finished(self, expected=None):
+        """The result, if there is one, else None.
+
+        Raises BadInput if it is of other weights, another setting or another recipe than expected (None: any).
+        """
+        if not (self.result.exists() and self.images.exists()):
             return None
         result = read_json(self.result, maker="an evaluation")
         if self.checkpoint.exists() and result.get("checkpoint_sha256") != sha256(self.checkpoint):
@@ -249,34 +268,38 @@ class Record:
         if odd:
             there, here = setting.get(odd[0]), self.study.setting[odd[0]]
             raise BadInput(f"{self.result} has another {odd[0]} ({there}, here {here}): remove it to evaluate anew")
+        if expected:
+            require_recipe(result.get("recipe", {}), expected, self.result)
         return result
 
-    def save_partial(self, done, seconds, arrays, totals):
-        """Keep what is done so far: images done a task, the arrays, the sums."""
-        head = {"done": done, "seconds": seconds, "checkpoint_sha256": sha256(self.checkpoint), "name": self.study.name}
+    def save_partial(self, stamp, done, seconds, arrays, totals):
+        """Keep what is done so far: images done a task, the arrays, the sums. stamp: what they belong to, a text."""
+        head = {"stamp": stamp, "done": done, "seconds": seconds}
         stored = {f"array/{name}": value for name, value in arrays.items()}
         stored |= {f"total/{name}": value for name, value in totals.items()}
         write_whole(self.partial, lambda file: np.savez(file, head=json.dumps(head), **stored))
 
-    def load_partial(self):
-        """(images done a task, seconds, arrays, totals) to go on from; one that is damaged counts as none."""
+    def load_partial(self, stamp):
+        """(images done a task, seconds, arrays, totals) to go on from; empty if there are none of this stamp."""
         fresh = {}, 0.0, {}, {}
         try:
             with np.load(self.partial, allow_pickle=False) as stored:
                 head = json.loads(str(stored["head"]))
                 parts = {name: stored[name] for name in stored.files if name != "head"}
+            if head["stamp"] != stamp:
+                warnings.warn(f"{self.partial} belongs to other images or weights; starting anew", stacklevel=2)
+                return fresh
+            done, seconds = head["done"], head["seconds"]
         except FileNotFoundError:
             return fresh
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
             warnings.warn(f"{self.partial} is damaged ({error}); starting anew", stacklevel=2)
-            return fresh
-        if head["checkpoint_sha256"] != sha256(self.checkpoint):
             return fresh
         arrays, totals = (
             {name.removeprefix(kind): value for name, value in parts.items() if name.startswith(kind)}
             for kind in ("array/", "total/")
         )
-        return head["done"], head["seconds"], arrays, totals
+        return done, seconds, arrays, totals
 
     def finish(self, arrays, result):
         """Write arrays and result, then remove what was kept on the way."""
@@ -307,7 +330,9 @@ def evaluate(study, subject, record, bar, signals):
     Raises engine.Stopped after a signal; what is done is saved then, and every SAVE_SECONDS.
     """
     rows, labels = study.images(subject)
-    done, seconds, arrays, study.totals = record.load_partial()
+    images = hashlib.sha256(rows.tobytes() + labels.tobytes()).hexdigest()
+    stamp = f"{sha256(subject.path)} {images} {study.stamp()}"
+    done, seconds, arrays, study.totals = record.load_partial(stamp)
     chunks = {name: [value] for name, value in arrays.items()}
     started = saved = time.monotonic()
     bar.update(sum(done.values()))
@@ -318,7 +343,7 @@ def evaluate(study, subject, record, bar, signals):
         return {name: parts[0] for name, parts in chunks.items()}
 
     def save():
-        record.save_partial(done, seconds + time.monotonic() - started, merged(), study.totals)
+        record.save_partial(stamp, done, seconds + time.monotonic() - started, merged(), study.totals)
 
     with unchanged(subject.net):
         for task in study.tasks:
@@ -340,7 +365,6 @@ def evaluate(study, subject, record, bar, signals):
                     saved = time.monotonic()
     arrays = merged()
     cases = summarise(arrays, labels)
-    compare_with_training(subject, cases, len(rows))
     result = {
         **{name: getattr(subject.recipe, name) for name in ("dataset", "model", "method", "seed")},
         "evaluation": study.kind,
@@ -356,6 +380,7 @@ def evaluate(study, subject, record, bar, signals):
         "environment": engine.environment(subject.device),
     }
     record.finish({"rows": rows, "labels": labels, **arrays, **study.totals}, result)
+    compare_with_training(subject, cases, len(rows))
     return result
 
 
@@ -375,11 +400,16 @@ def summarise(arrays, labels):
 
 def compare_with_training(subject, cases, images):
     """Warn where the clean error is not the one that the training found: most likely the images are others."""
-    seed, weights = subject.path.name.split(".")[:2]
+    seed, _, weights = subject.path.name.removesuffix(".pt").partition(".")
+    name = {"best": "test_error", "last": "last_epoch_test_error"}.get(weights)
     path = subject.path.with_name(f"{seed}.json")
-    if "clean" not in cases or images != len(subject.test.labels) or not path.exists():
+    if "clean" not in cases or images != len(subject.test.labels) or not name or not path.exists():
         return
-    there = read_json(path).get({"best": "test_error", "last": "last_epoch_test_error"}.get(weights))
+    try:
+        there = read_json(path).get(name)
+    except BadInput as error:
+        warnings.warn(str(error), stacklevel=2)
+        return
     here = cases["clean"]["error"]
     if there is not None and abs(here - there) > CLEAN_TOLERANCE:
         words = f"{subject.path}: the clean error is {here:.2f} %, in training it was {there:.2f} %"
@@ -389,25 +419,31 @@ def compare_with_training(subject, cases, images):
 def run(study, wanted, args):
     """Do a study of every checkpoint in wanted, [(path, recipe it must have or None)], under one progress bar.
 
-    Returns the results; what is done is only read.
+    Returns the results and, for the checkpoints that had to be left out, the errors; what is done is only read.
     """
-    results, open_records = {}, {}
+    torch.backends.cudnn.allow_tf32 = False  # float32 is meant
+    torch.set_float32_matmul_precision("highest")
+    results, errors, left = {}, [], {}
     for path, expected in wanted:
         record = Record(path, study)
-        if result := record.finished():
+        if result := record.finished(expected):
             results[path] = result
         else:
-            open_records[path] = record, expected
+            left[path] = record, expected
     with engine.StopSignals() as signals, progress() as bar:
-        for number, (path, (record, expected)) in enumerate(open_records.items()):
-            subject = load_subject(path, args, expected)
-            each = len(study.images(subject)[0]) * len(study.tasks)
-            bar.total = bar.n + each * (len(open_records) - number)
-            place = f"{study.name} {number + 1}/{len(open_records)}"
-            bar.set_description(f"{place}: {subject.recipe.method}", refresh=False)
-            with locked(record.lock, f"{path} is being evaluated"):
-                results[path] = evaluate(study, subject, record, bar, signals)
-    return [results[path] for path, _ in wanted]
+        for number, (path, (record, expected)) in enumerate(left.items()):
+            try:
+                subject = load_subject(path, args, expected)
+                each = len(study.images(subject)[0]) * len(study.tasks)
+                bar.total = bar.n + each * (len(left) - number)
+                place = f"{study.name} {number + 1}/{len(left)}"
+                bar.set_description(f"{place}: {subject.recipe.method}", refresh=False)
+                with locked(record.lock, f"{path} is being evaluated"):
+                    # another process may have finished it since
+                    results[path] = record.finished(expected) or evaluate(study, subject, record, bar, signals)
+            except BadInput as error:
+                errors.append(error)
+    return [results[path] for path, _ in wanted if path in results], errors
 
 
 def progress():
@@ -427,6 +463,20 @@ def frame(results):
         for result in results
         for case, found in result["cases"].items()
     )
+
+
+def require_one_recipe(results):
+    """Raise BadInput where results of one data set, network and method are not of one recipe with different seeds."""
+    seen = {}
+    for result in results:
+        cell = tuple(result[name] for name in ("dataset", "model", "method"))
+        recipe = result["recipe"]
+        first = seen.setdefault(cell, {"recipe": recipe, "seeds": []})
+        words = recipes.differences(first["recipe"] | {"seed": recipe["seed"]}, recipe)
+        if recipe["seed"] in first["seeds"] or words:
+            why = words or f"seed {recipe['seed']} twice"
+            raise BadInput(f"runs of {', '.join(cell)} that do not belong into one column ({why}): show them apart")
+        first["seeds"].append(recipe["seed"])
 
 
 def markdown(study, results, title, expected=(), paper=None):
@@ -497,7 +547,7 @@ def checkpoints(args):
         inside = sorted(path.rglob(f"*.{args.weights}.pt")) if path.is_dir() else [path]
         if not inside:
             raise BadInput(f"{path} holds no *.{args.weights}.pt, the weights that train.py leaves")
-        found += [one for one in inside if one not in found]
+        found += [one for one in inside if one.resolve() not in {other.resolve() for other in found}]
     return [(path, None) for path in found], None
 
 
@@ -519,10 +569,10 @@ def of_table(args):
 
 def show(study, results, grid, weights):
     """Print the table; for a grid also write it as Markdown and CSV and draw the picture."""
+    require_one_recipe(results)
     title = f"{grid.title if grid else 'Checkpoints'}: {study.name}" + (", last epoch" if weights == "last" else "")
     paper = grids.paper_numbers(grid.name) if grid else None
     text = markdown(study, results, title, grid.table.cells() if grid else (), paper)
-    print(text)
     if grid:
         name = f"{grid.file_name}-{study.name}" + ("-last" if weights == "last" else "")
         for folder in ("tables", "figures"):
@@ -531,21 +581,33 @@ def show(study, results, grid, weights):
         csv = frame(results).to_csv(index=False)
         write_whole(grid.out / "tables" / f"{name}.csv", lambda file: file.write(csv.encode()))
         study.draw(results, grid.out / "figures" / name, grid.table.methods, grid.note)
+    print(text)
+    if grid:
         print(f"written to {grid.out / 'tables'} and {grid.out / 'figures'}")
 
 
 def make(args, studies):
     """Evaluate and show what a command line asks for. studies(args) gives the Study objects."""
     wanted, grid = checkpoints(args)
-    for study in studies(args):
+    errors, missing, chosen = [], [], studies(args)
+    for study in chosen:
         study.setting, study.plain = study.setting | {"limit": args.limit}, study.plain | {"limit": None}
         if args.no_run:
-            results = [found for path, _ in wanted if (found := Record(path, study).finished())]
+            found = [Record(path, study).finished(expected) for path, expected in wanted]
+            results, new = [result for result in found if result], []
         else:
-            results = run(study, wanted, args)
-        if not results:
-            raise BadInput(f"nothing is evaluated yet: {study.name}")
-        show(study, results, grid, args.weights)
+            results, new = run(study, wanted, args)
+        errors += new
+        if results:
+            show(study, results, grid, args.weights)
+        else:
+            missing.append(study.name)
+    for error in errors[1:]:
+        train.one_line(error)
+    if errors:
+        raise errors[0]
+    if len(missing) == len(chosen):
+        raise BadInput(f"nothing is evaluated yet: {', '.join(missing)}")
     return 0
 
 

@@ -95,6 +95,8 @@ def grid_of(args):
     if args.seeds is not None and args.seeds < 1:
         raise BadInput(f"--seeds must be at least 1, not {args.seeds}")
     seeds = table.seeds if args.seeds is None else tuple(range(args.seeds))
+    if seeds != table.seeds:
+        part += f"-seeds{args.seeds}"
     out = args.out or ROOT / "results" / ("demo" if args.table == "demo" else "")
     overrides = recipes.overrides_of(args)
     for name in overrides:

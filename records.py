@@ -49,7 +49,8 @@ def write_whole(path, write):
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
         raise RunFailed(f"cannot write {path} ({error}); what was saved before is whole") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def make_folder(path):
@@ -67,14 +68,14 @@ def write_json(path, value):
     write_whole(path, lambda file: file.write((json.dumps(value, indent=1) + "\n").encode()))
 
 
-def read_json(path, maker="train.py"):
-    """The JSON of a result file that maker wrote. Raises BadInput, naming the file, where it is not one."""
+def read_json(path, maker="train.py", remedy="; remove it to run it again"):
+    """The JSON of a result file that maker wrote. Raises BadInput, naming the file and a remedy, where it is none."""
     try:
         found = json.loads(Path(path).read_text())
         if not isinstance(found, dict):
             raise ValueError("no JSON object")
     except (OSError, ValueError) as error:
-        raise BadInput(f"{path} is not a result of {maker} ({error}); remove it to run it again") from error
+        raise BadInput(f"{path} is not a result of {maker} ({error}){remedy}") from error
     return found
 
 

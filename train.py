@@ -149,7 +149,9 @@ def explain(function):
     """
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
-        return function()
+        status = function()
+        sys.stdout.flush()
+        return status
     except (BadInput, recipes.RecipeError, data.DataError) as error:
         one_line(error)
         return 2
@@ -160,6 +162,9 @@ def explain(function):
         number = stopped.args[0]
         one_line(f"stopped by {signal.Signals(number).name} and saved; the same command goes on from here")
         return 128 + number
+    except BrokenPipeError:  # the reader of what is printed, as `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         one_line("interrupted; the same command starts again")
         return 130

@@ -19,6 +19,7 @@ from .loaders import Loader, MemoryLoader
 from .sources import scan
 from .workers import parallel
 
+KEPT_BYTES = 12 * 2**30  # of all cases together, above which they are not kept
 CHUNK_VALUES = 2**22  # colour values that a process corrupts at a time: tens of them are held as float64 on the way
 RECORDS = {"cifar10": 2535967, "cifar100": 3555552, "tiny_imagenet": 2536630, "imagenet": 2235448}  # at zenodo.org
 CASE_IMAGES = {"cifar10": 10000, "cifar100": 10000, "tiny_imagenet": 10000, "imagenet": 50000}  # in the whole sets
@@ -41,14 +42,15 @@ class Generated:
     """The corrupted images of a test split.
 
     test: a loader of data.load; storage: "png", "jpeg85" or None, that of the released set of this size; folder: keeps
-    the images of every case for the next time, None for not at all. Streamed splits are never kept.
+    the images of every case for the next time, None for not at all. Streamed splits are never kept, nor are large ones.
     """
 
     def __init__(self, dataset, test, seed, storage, folder, workers):
         self.test, self.seed, self.workers = test, seed, workers
         self.in_memory = isinstance(test, MemoryLoader)
-        self.folder = folder if self.in_memory else None
         self.side = test.images.shape[-1] if self.in_memory else test.image_size
+        size = len(test) * 3 * self.side**2 * len(corruptions.CORRUPTIONS) * len(SEVERITIES)
+        self.folder = folder if self.in_memory and size <= KEPT_BYTES else None
         self.table = corruptions.table_for(self.side)
         self.storage = storage or ("png" if self.table == 32 else "jpeg85")
         self.rows = test.positions

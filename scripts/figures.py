@@ -18,7 +18,7 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 
-from data.corruptions import SCORED
+from data.corruptions import HELD_OUT, SCORED
 from recipes import LABELS
 from records import BadInput, make_folder, write_whole
 
@@ -121,8 +121,9 @@ def corruption_bars(table, path, expected=None, note=""):
     """
     mean, std = over_seeds(table, ["corruption"], "sum_error")
     groups = {}
-    for name in sorted(set(table.corruption), key=lambda name: [*SCORED, name].index(name)):
-        groups.setdefault(SCORED.get(name, "held out"), []).append(name)
+    for name in dict.fromkeys((*SCORED, *HELD_OUT, *sorted(set(table.corruption)))):
+        if name in set(table.corruption):
+            groups.setdefault(SCORED.get(name, "held out"), []).append(name)
     rows = [{group: groups[group] for group in row if group in groups} for row in BAR_ROWS]
     networks, rows = networks_of(table), [row for row in rows if row]
     panels, titles, looks = list(itertools.product(networks, rows)), lettered(networks), styles(table.method)

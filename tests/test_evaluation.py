@@ -50,7 +50,7 @@ def arrays_of(path, study):
 
 def test_the_clean_error_is_the_one_found_in_training(trained):
     path, result = trained
-    (found,) = evaluation.run(Clean(), [(path, None)], command(path))
+    ((found,), _) = evaluation.run(Clean(), [(path, None)], command(path))
     for case in ("first", "second"):
         assert found["cases"][case] == {name: result[f"test_{name}"] for name in ("error", "nll", "ece")} | {
             "nll": pytest.approx(result["test_nll"], rel=1e-6),
@@ -88,7 +88,7 @@ class Signals:
 def test_interrupted_and_continued(trained, looks):
     path, _ = trained
     args, study = command(path), Clean(batch=100)
-    whole = evaluation.run(study, [(path, None)], args)[0]
+    whole = evaluation.run(study, [(path, None)], args)[0][0]
     expected = arrays_of(path, study)
     record = Record(path, study)
     record.result.unlink()
@@ -97,7 +97,7 @@ def test_interrupted_and_continued(trained, looks):
     assert record.partial.exists() and not record.result.exists()
     seen = []
     study.batches = lambda task, subject, start: seen.append(start) or Study.batches(study, task, subject, start)
-    again = evaluation.run(study, [(path, None)], args)[0]
+    again = evaluation.run(study, [(path, None)], args)[0][0]
     assert seen[0] == 100 * (looks % 8) or looks == 14
     assert again["cases"] == whole["cases"]
     found = arrays_of(path, study)
@@ -143,6 +143,56 @@ def test_a_record_of_another_setting_is_refused(trained):
         evaluation.run(study, [(path, None)], command(path))
 
 
+def test_what_an_interrupted_evaluation_is_of(trained):
+    path, _ = trained
+    args, study = command(path), Clean()
+    expected = evaluation.run(study, [(path, None)], args)[0][0]["cases"]
+    record = Record(path, study)
+    record.result.unlink()
+    with pytest.raises(engine.Stopped), evaluation.progress() as bar:
+        evaluation.evaluate(study, evaluation.load_subject(path, args), record, bar, Signals(3))
+    study.stamp = lambda: "other draws"
+    with pytest.warns(UserWarning, match="belongs to other images or weights; starting anew"):
+        ((found,), _) = evaluation.run(study, [(path, None)], args)
+    assert found["cases"] == expected
+
+
+def test_a_record_without_its_arrays_is_made_anew(trained):
+    path, _ = trained
+    evaluation.run(Clean(), [(path, None)], command(path))
+    Record(path, Clean()).images.unlink()
+    assert Record(path, Clean()).finished() is None
+
+
+def test_the_others_go_on_where_one_checkpoint_is_damaged(trained, tmp_path, capsys):
+    path, _ = trained
+    (path.parent / "seed1.best.pt").write_bytes(path.read_bytes()[:1000])
+    status = evaluation.main(evaluation.parser(""), lambda args: [Clean()], [str(path.parent), "--device", "cpu"])
+    printed = capsys.readouterr()
+    assert status == 2 and "| first |" in printed.out and Record(path, Clean()).result.exists()
+    assert "seed1.best.pt is damaged" in printed.err.splitlines()[-1] and "Traceback" not in printed.err
+
+
+def test_a_damaged_result_of_the_training_does_not_stop_an_evaluation(trained):
+    path, _ = trained
+    path.with_name("seed0.json").write_text("{")
+    study = Clean()
+    study.tasks = ("clean",)
+    with pytest.warns(UserWarning, match=r"seed0\.json is not a result of train\.py"):
+        evaluation.run(study, [(path, None)], command(path))
+    assert Record(path, study).result.exists()
+
+
+def test_runs_of_different_recipes_are_not_averaged(train_tiny, tmp_path, capsys):
+    for name, width in (("one", 4), ("two", 8)):
+        train_tiny(epochs=1, out=tmp_path / name, width=width, seed=width)
+    line = refused(capsys, tmp_path / "one", tmp_path / "two")
+    assert "do not belong into one column (width 4 there, 8 here)" in line
+    record = {"dataset": "digits", "model": "m", "method": "none", "recipe": {"seed": 0}}
+    with pytest.raises(BadInput, match="seed 0 twice"):
+        evaluation.require_one_recipe([record, record])
+
+
 def test_a_damaged_partial_file_is_begun_anew(trained):
     path, _ = trained
     record = Record(path, Clean())
@@ -158,7 +208,7 @@ def test_another_clean_error_than_in_training_is_pointed_at(trained):
     study.tasks = ("clean",)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        (found,) = evaluation.run(study, [(path, None)], command(path))
+        ((found,), _) = evaluation.run(study, [(path, None)], command(path))
     Record(path, study).result.unlink()
     other = result | {"test_error": result["test_error"] + 0.6}
     path.with_name("seed0.json").write_text(json.dumps(other))
@@ -269,6 +319,14 @@ def test_checkpoints_of_other_networks_and_images(trained, tmp_path, capsys):
     assert "has no usable recipe: unknown field 'surprise'" in line
     line = refused(capsys, change(path, out, lambda s: s["recipe"].pop("dataset")))
     assert "has no usable recipe" in line
+    line = refused(capsys, change(path, out, lambda s: s.update(recipe=7)))
+    assert f"{out} has no usable recipe" in line
+    line = refused(capsys, change(path, out, lambda s: s["recipe"].update(dataset="mnist")))
+    assert f"{out} is of preactresnet18 on mnist, which do not exist here" in line
+    line = refused(capsys, change(path, out, lambda s: s["net"].update({"stages.5.2.bias": torch.tensor(1.0)})))
+    assert f"{out} does not hold the weights" in line
+    line = refused(capsys, change(path, out, lambda s: s["net"]["stages.1.0.bn1.running_mean"].fill_(torch.nan)))
+    assert f"{out} holds weights that are not finite" in line
     head = {"stages.5.2.weight": torch.zeros(7, 32), "stages.5.2.bias": torch.zeros(7)}
     line = refused(capsys, change(path, out, lambda s: s["net"].update(head)))
     assert f"{out} tells 7 classes apart, digits in" in line and "has 10" in line
@@ -294,7 +352,7 @@ def test_a_tables_checkpoints(train_tiny, tmp_path, capsys):
     assert [str(w.message) for w in caught if "not trained" in str(w.message)] == [
         f"1 of the 2 runs of demo are not trained (in {grid.runs}): scripts/tables.py demo trains them"
     ]
-    text = (tmp_path / "tables" / f"demo-none-mixup{grid.tag}-clean.md").read_text()
+    text = (tmp_path / "tables" / f"demo-none-mixup-seeds1{grid.tag}-clean.md").read_text()
     assert text in capsys.readouterr().out
     error = f"{result['test_error']:.2f} (1)"
     assert text.splitlines()[4:] == [
@@ -308,8 +366,11 @@ def test_a_tables_checkpoints(train_tiny, tmp_path, capsys):
 
 def test_a_tables_checkpoint_with_another_recipe(train_tiny, tmp_path, capsys):
     demo_runs(train_tiny, tmp_path, epochs=1, lr=0.5)
-    line = refused(capsys, *DEMO, "--out", tmp_path)
-    assert "lr 0.5 there, 0.02 here" in line.splitlines()[-1]
+    for _ in range(2):  # the second time with a record of it
+        line = refused(capsys, *DEMO, "--out", tmp_path)
+        assert "lr 0.5 there, 0.02 here" in line.splitlines()[-1]
+        evaluation.main(evaluation.parser(""), lambda args: [Clean()], [str(tmp_path), "--device", "cpu"])
+        capsys.readouterr()
 
 
 def test_a_table_of_which_nothing_is_trained(tmp_path, capsys):

@@ -137,9 +137,15 @@ def test_the_demo_is_interrupted_goes_on_and_is_not_repeated(tmp_path):
     assert "6/6" not in errors and "12/12" in errors, "the bar counts the epochs of all four runs"
     results = {path: path.stat().st_mtime_ns for path in runs.rglob("seed*.json")}
     assert len(results) == 4 and printed.count("(2)") == 6
-    for name in ("tables/demo-none-cutout-width4-epochs3.md", "tables/demo-none-cutout-width4-epochs3.csv"):
+    for name in (
+        "tables/demo-none-cutout-seeds2-width4-epochs3.md",
+        "tables/demo-none-cutout-seeds2-width4-epochs3.csv",
+    ):
         assert (tmp_path / name).stat().st_size > 100
-    for name in ("demo-none-cutout-width4-epochs3_curves.png", "demo-none-cutout-width4-epochs3_batch.png"):
+    for name in (
+        "demo-none-cutout-seeds2-width4-epochs3_curves.png",
+        "demo-none-cutout-seeds2-width4-epochs3_batch.png",
+    ):
         assert (tmp_path / "figures" / name).read_bytes()[:4] == b"\x89PNG"
 
     process = demo(tmp_path, "--seeds", "2")
