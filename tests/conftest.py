@@ -1,6 +1,7 @@
 """What several test files use."""
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,3 +23,23 @@ def train_tiny(tmp_path):
         return train.run(recipe, **where, checkpoint_minutes=checkpoint_minutes, quiet=True)
 
     return run
+
+
+@pytest.fixture(scope="session", params=["cifar100", "tiny_imagenet"])
+def real_checkpoint(request, tmp_path_factory):
+    """(checkpoint of a short training on real images, folder of the images), where PATCHUP_DATA names one."""
+    import recipes
+    import train
+
+    images = os.environ.get("PATCHUP_DATA")
+    if not images:
+        pytest.skip("PATCHUP_DATA does not say where the real images are")
+    options = {"width": 4, "epochs": 1, "train_per_class": 5, "val_per_class": 5, "criterion": "ce"}
+    recipe = recipes.resolve(request.param, "preactresnet18", "none", **options)
+    folder = tmp_path_factory.mktemp("real")
+    train.run(recipe, data_dir=images, out=folder / "runs", device="cpu", quiet=True)
+    (folder / "images").mkdir()
+    for there in Path(images).resolve().iterdir():  # what evaluations keep shall not stay among the images
+        if there.name != "affine":
+            (folder / "images" / there.name).symlink_to(there)
+    return folder / "runs" / request.param / "preactresnet18/none/seed0.best.pt", folder / "images"

@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +13,8 @@ import data
 import eval_affine
 import evaluation
 import recipes
-import train
+import records
 from data import affine
-
-IMAGES = os.environ.get("PATCHUP_DATA")
 
 
 def random_images(rng, count, height, width):
@@ -294,16 +290,8 @@ def test_impossible_seed_is_one_line(tmp_path, train_tiny, capsys):
     assert capsys.readouterr().err.splitlines()[-1].endswith("--draw-seed must be at least 0, not -1")
 
 
-@pytest.mark.skipif(not IMAGES, reason="PATCHUP_DATA does not say where the real images are")
-@pytest.mark.parametrize("dataset", ["cifar100", "tiny_imagenet"])
-def test_real_images(dataset, tmp_path):
-    options = {"width": 4, "epochs": 1, "train_per_class": 5, "val_per_class": 5, "criterion": "ce"}
-    recipe = recipes.resolve(dataset, "preactresnet18", "none", **options)
-    train.run(recipe, data_dir=IMAGES, out=tmp_path / "runs", device="cpu", quiet=True)
-    (tmp_path / "data").mkdir()
-    for there in Path(IMAGES).resolve().iterdir():  # the draws shall not stay among the images
-        if there.name != "affine":
-            (tmp_path / "data" / there.name).symlink_to(there)
-    assert evaluate(tmp_path, tmp_path / "runs", "--limit", 100, data_dir=tmp_path / "data") == 0
-    found, _ = record(tmp_path, "affine-limit100", f"{dataset}/preactresnet18/none/seed0")
+def test_real_images(real_checkpoint, tmp_path):
+    checkpoint, images = real_checkpoint
+    assert evaluate(tmp_path, checkpoint, "--limit", 100, data_dir=images) == 0
+    found = records.read_json(checkpoint.with_name("seed0.best.affine-limit100.json"))
     assert found["images"] == 100 and len({case["nll"] for case in found["cases"].values()}) == 9

@@ -14,10 +14,10 @@ import evaluation
 import grids
 import models
 import recipes
+import records
 import train
 from eval_activations import Activations
 
-IMAGES = os.environ.get("PATCHUP_DATA")
 STAGES = ["conv1", "layer1", "layer2", "layer3", "layer4"]
 RUN = "digits/preactresnet18/none/seed0"
 
@@ -194,12 +194,8 @@ def test_figure_6_shows_two_of_the_stages(tmp_path, monkeypatch):
     assert list(drawn["figure6"].stage) == ["layer1", "layer2"] and list(drawn["figure14"].stage) == STAGES[:4]
 
 
-@pytest.mark.skipif(not IMAGES, reason="PATCHUP_DATA does not say where the real images are")
-@pytest.mark.parametrize("dataset", ["cifar100", "tiny_imagenet"])
-def test_real_images(dataset, tmp_path):
-    options = {"width": 4, "epochs": 1, "train_per_class": 5, "val_per_class": 5, "criterion": "ce"}
-    recipe = recipes.resolve(dataset, "preactresnet18", "none", **options)
-    train.run(recipe, data_dir=IMAGES, out=tmp_path / "runs", device="cpu", quiet=True)
-    assert evaluate(tmp_path, tmp_path / "runs", "--limit", 100, data_dir=IMAGES) == 0
-    found, _ = record(tmp_path, "activations-limit100", f"{dataset}/preactresnet18/none/seed0")
+def test_real_images(real_checkpoint, tmp_path):
+    checkpoint, images = real_checkpoint
+    assert evaluate(tmp_path, checkpoint, "--limit", 100, data_dir=images) == 0
+    found = records.read_json(checkpoint.with_name("seed0.best.activations-limit100.json"))
     assert found["images"] == 100 and all(min(found["curves"][stage]["magnitude"]) > 0 for stage in STAGES)

@@ -14,6 +14,7 @@ import attacks
 import eval_adversarial
 import evaluation
 import grids
+import records
 from attacks import strength
 from eval_adversarial import Benchmark, Fgsm, spread
 
@@ -75,11 +76,11 @@ def test_official_fgsm_is_the_authors_on_a_batch_of_one_hundred(tmp_path, train_
 
 
 def test_all_attacks_end_to_end(tmp_path, train_tiny, monkeypatch, capsys):
-    for option, value in (("binary_search_steps", 2), ("initial_const", 30.0)):  # faster
+    for option, value in (("binary_search_steps", 2), ("initial_const", 30.0), ("stepsize", 0.01)):  # faster
         monkeypatch.setitem(attacks.CARLINI_WAGNER["cw_100"].options, option, value)
     monkeypatch.setitem(attacks.STRONGEST, "pgd_restarts", attacks.Restarts(steps=10, restarts=2))
     train_tiny(**LEARNT)
-    assert evaluate(tmp_path, "--limit", LIMIT) == 0
+    assert evaluate(tmp_path, "--limit", LIMIT, "--attacks", *eval_adversarial.SUITES) == 0
     printed = capsys.readouterr().out
     kinds = ("fgsm", "table5", "unnormalised", "converged", "cw", "strongest")
     found = {kind: record(tmp_path, f"{kind}-limit{LIMIT}")[0] for kind in kinds}
@@ -213,3 +214,17 @@ def test_the_paper_stands_beside_table_5_alone():
         assert ("tiny_imagenet", "wrn28_10", "patchup_soft", metric(f"{name}@8/255")) in paper
     for other in ("clean", "ddn@0.25", "ddn_100@8/255", "ddn: median distance"):
         assert ("tiny_imagenet", "wrn28_10", "patchup_soft", metric(other)) not in paper
+
+
+def test_real_images(real_checkpoint):
+    checkpoint, images = real_checkpoint
+    given = [checkpoint, "--attacks", "fgsm", "strongest", "--limit", LIMIT, "--data-dir", images, "--device", "cpu"]
+    assert evaluation.main(eval_adversarial.parser(), eval_adversarial.studies, list(map(str, given))) == 0
+    fgsm, strongest = (
+        records.read_json(checkpoint.with_name(f"seed0.best.{kind}-limit{LIMIT}.json"))["cases"]
+        for kind in ("fgsm", "strongest")
+    )
+    assert fgsm["pixel@0"]["nll"] == pytest.approx(strongest["clean"]["nll"], rel=1e-4)
+    assert (
+        fgsm["pixel@0"]["nll"] < fgsm["pixel@8/255"]["nll"] == pytest.approx(strongest["fgsm@8/255"]["nll"], rel=1e-4)
+    )

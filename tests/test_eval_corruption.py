@@ -331,7 +331,7 @@ def test_released_cifar(cifar, capsys):
     found, arrays = run(path, images, "--released", folder)
     assert (path.parent / "seed0.best.corruption-released.json").exists()
     assert found["source"] == "cifar10-c (released, zenodo 2535967, 20 images)"
-    assert found["setting"] == {"held_out": False, "limit": None, "source": "released"}
+    assert found["setting"] == {"held_out": False, "limit": None, "source": "released", "folder": str(folder)}
     assert "clean" not in found["cases"] and len(found["cases"]) == 75
     assert arrays["labels"].tolist() == [i * 7 % 10 for i in range(20)]
     subject = subject_of(path, images)
