@@ -80,7 +80,7 @@ class Activations(evaluation.Study):
             table = table[table.stage.isin(self.stages)]
         images = " or ".join(map(str, sorted({record["images"] for record in records})))
         measure = NOTES[self.setting["official"]].format(images)
-        figures.activation_curves(table, path, expected, f"{measure} {note}")
+        figures.activation_curves(table, path, expected, f"{measure} {note}".strip())
 
 
 def curves(records):

@@ -80,7 +80,7 @@ class Fgsm(Attacked):
         ):
             part = table[table.attack == attack]
             where = path.with_name(path.name + suffix)
-            figures.accuracy_curves(part, where, expected, f"{images} test images. {note}", strength=words)
+            figures.accuracy_curves(part, where, expected, f"{images} test images. {note}".strip(), strength=words)
 
 
 class Benchmark(Attacked):
@@ -144,6 +144,14 @@ class Benchmark(Attacked):
             else:
                 rows[f"{case}: median distance"] = distance
         return rows
+
+    def remark(self, results):
+        words = [] if self.normalised else ["The network is given pixels that are not normalised."]
+        l2 = [name for name, attack in self.given.items() if attack.norm == 2]
+        words.append(f"Epsilons of {', '.join(l2)} are L2, others Linf." if l2 else "Epsilons are Linf.")
+        if any("distance" in label for result in results for label in self.shown(result)):
+            words.append("Distances: of the images classified rightly; inf where fewer than half were broken.")
+        return " ".join(words)
 
     def heading(self, label, results):
         weaker = sum("remark" in result["cases"].get(label, {}) for result in results)

@@ -96,7 +96,7 @@ class Corruption(evaluation.Study):
         return f"Images: {'; '.join(sources(results))}."
 
     def draw(self, records, path, expected, note):
-        figures.corruption_bars(bars(records), path, expected, f"{self.remark(records)} {note}")
+        figures.corruption_bars(bars(records), path, expected, f"{self.remark(records)} {note}".strip())
 
 
 class Generated(Corruption):

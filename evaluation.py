@@ -430,7 +430,7 @@ def run(study, wanted, args):
             results[path] = result
         else:
             left[path] = record, expected
-    with engine.StopSignals() as signals, progress() as bar:
+    with engine.StopSignals() as signals, progress(silent=not left) as bar:
         for number, (path, (record, expected)) in enumerate(left.items()):
             try:
                 subject = load_subject(path, args, expected)
@@ -446,10 +446,11 @@ def run(study, wanted, args):
     return [results[path] for path, _ in wanted if path in results], errors
 
 
-def progress():
+def progress(silent=False):
     """The progress bar over all images of all tasks and checkpoints."""
     interval = 0.5 if sys.stderr.isatty() else 60  # a log file is no screen
-    return tqdm(total=0, unit="img", unit_scale=True, dynamic_ncols=True, mininterval=interval, leave=False)
+    options = {"unit": "img", "unit_scale": True, "dynamic_ncols": True, "leave": False}
+    return tqdm(total=0, mininterval=interval, disable=silent, **options)
 
 
 # ---- collecting and printing ----
@@ -498,7 +499,8 @@ def markdown(study, results, title, expected=(), paper=None):
         lines += ["", f"| {model}, {dataset} | " + " | ".join(heads) + " |", "| --- |" + " ---: |" * len(heads)]
         for label in dict.fromkeys(here.label):
             found = [here[(here.label == label) & (here.method == method)].value for method in methods]
-            texts = [grids.cell_text(one.mean(), one.std(ddof=1), len(one)) for one in found]
+            with np.errstate(invalid="ignore"):  # infinite distances have no standard deviation
+                texts = [grids.cell_text(one.mean(), one.std(ddof=1), len(one)) for one in found]
             lines.append(f"| {study.heading(label, results)} | " + " | ".join(texts) + " |")
             theirs = [(paper or {}).get((dataset, model, method, study.paper_metric(label))) for method in methods]
             if any(theirs):
@@ -534,7 +536,7 @@ def checkpoints(args):
     Raises BadInput where there are none. A table's runs that are not trained yet are named on stderr.
     """
     if bool(args.table) == bool(args.checkpoints):
-        raise BadInput("give checkpoints of train.py, or --table and the name of a table or figure")
+        raise BadInput("give either checkpoints of train.py, or --table and the name of a table or figure")
     if args.limit is not None and args.limit < 1:
         raise BadInput(f"--limit must be at least 1, not {args.limit}")
     if args.table:
@@ -559,7 +561,7 @@ def of_table(args):
     there = [(path, recipe) for path, recipe in zip(paths, wanted) if path.exists()]
     missing = len(wanted) - len(there)
     words = f"{missing} of the {len(wanted)} runs of {grid.name} are not trained (in {grid.runs})"
-    trains = f"scripts/tables.py {grid.table.trained_by or grid.name} trains them"
+    trains = f"train them by scripts/tables.py {grid.table.trained_by or grid.name} with the same flags"
     if not there:
         raise BadInput(f"{words}: {trains}")
     if missing:
@@ -580,10 +582,12 @@ def show(study, results, grid, weights):
         write_whole(grid.out / "tables" / f"{name}.md", lambda file: file.write(text.encode()))
         csv = frame(results).to_csv(index=False)
         write_whole(grid.out / "tables" / f"{name}.csv", lambda file: file.write(csv.encode()))
-        study.draw(results, grid.out / "figures" / name, grid.table.methods, grid.note)
+        note = f"{grid.note[:1].upper()}{grid.note[1:]}." if grid.note else ""
+        study.draw(results, grid.out / "figures" / name, grid.table.methods, note)
     print(text)
     if grid:
-        print(f"written to {grid.out / 'tables'} and {grid.out / 'figures'}")
+        draws = type(study).draw is not Study.draw
+        print(f"written to {grid.out / 'tables'}" + (f" and {grid.out / 'figures'}" if draws else ""))
 
 
 def make(args, studies):

@@ -98,7 +98,8 @@ def grid_of(args):
     if seeds != table.seeds:
         part += f"-seeds{args.seeds}"
     out = args.out or ROOT / "results" / ("demo" if args.table == "demo" else "")
-    overrides = recipes.overrides_of(args)
+    given = recipes.overrides_of(args)
+    overrides = {name: value for name, value in given.items() if table.overrides.get(name) != value}
     for name in overrides:
         if not any(name in recipes.applicable(method, overrides) for method in chosen["methods"]):
             raise BadInput(f"{recipes.flag(name)} means nothing to any of the methods {', '.join(chosen['methods'])}")

@@ -84,6 +84,8 @@ def load_checkpoint(path):
 
     Raises BadInput, naming the file, where it is not one or is damaged.
     """
+    if not Path(path).is_file():
+        raise BadInput(f"there is no checkpoint {path}")
     try:
         with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
             if broken := archive.testzip():

@@ -147,7 +147,8 @@ def explain(function):
 
     2 for bad input, 1 for a run that failed, 128 + the signal where it was stopped.
     """
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    script = Path(sys.argv[0]).name
+    warnings.formatwarning = lambda message, *_, **__: f"{script}: warning: {message}\n"
     try:
         status = function()
         sys.stdout.flush()

@@ -125,7 +125,8 @@ def released(folder, dataset, classes, side, names, limit, workers):
     Raises DataError, naming the file, for what is missing, damaged or of other images or classes.
     """
     if dataset not in RECORDS:
-        raise DataError(f"{dataset} has no released corrupted set, {', '.join(RECORDS)} have: generate one")
+        known = ", ".join(RECORDS)
+        raise DataError(f"{dataset} has no released corrupted set, {known} have: leave the folder out to generate one")
     if not folder.is_dir():
         raise DataError(f"{folder} is missing: {where(dataset)}")
     if dataset.startswith("cifar"):

@@ -42,6 +42,7 @@ def error_curves(logs, path):
         errors = np.mean([run[: len(epochs)] for run in runs], axis=0)
         axes.plot(epochs, errors, markevery=0.1, label=f"{recipes.LABELS[method]} ({len(runs)})", **look.line())
     axes.set(xlabel="epoch", ylabel="validation error (%), mean of (n) runs", ylim=(0, None))
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
     axes.legend(ncols=2, fontsize="small")
     save(figure, path)

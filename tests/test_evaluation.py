@@ -284,8 +284,8 @@ def refused(capsys, *given):
 
 def test_bad_input(trained, tmp_path, capsys):
     path, _ = trained
-    assert "give checkpoints of train.py, or --table" in refused(capsys)
-    assert "give checkpoints of train.py, or --table" in refused(capsys, path, "--table", "table4")
+    assert "give either checkpoints of train.py, or --table" in refused(capsys)
+    assert "give either checkpoints of train.py, or --table" in refused(capsys, path, "--table", "table4")
     assert "--limit must be at least 1, not 0" in refused(capsys, path, "--limit", 0)
     assert "--width chooses among a table's runs" in refused(capsys, path, "--width", 8)
     assert "--seeds chooses among a table's runs" in refused(capsys, path, "--seeds", 2)
@@ -350,7 +350,8 @@ def test_a_tables_checkpoints(train_tiny, tmp_path, capsys):
         status = evaluation.main(evaluation.parser(""), lambda args: [Clean()], [*DEMO, "--out", str(tmp_path)])
     assert status == 0
     assert [str(w.message) for w in caught if "not trained" in str(w.message)] == [
-        f"1 of the 2 runs of demo are not trained (in {grid.runs}): scripts/tables.py demo trains them"
+        f"1 of the 2 runs of demo are not trained (in {grid.runs}): "
+        "train them by scripts/tables.py demo with the same flags"
     ]
     text = (tmp_path / "tables" / f"demo-none-mixup-seeds1{grid.tag}-clean.md").read_text()
     assert text in capsys.readouterr().out
@@ -375,7 +376,10 @@ def test_a_tables_checkpoint_with_another_recipe(train_tiny, tmp_path, capsys):
 
 def test_a_table_of_which_nothing_is_trained(tmp_path, capsys):
     line = refused(capsys, "--table", "table4", "--out", tmp_path)
-    assert "30 of the 30 runs of table4 are not trained" in line and "scripts/tables.py table2 trains them" in line
+    assert (
+        "30 of the 30 runs of table4 are not trained" in line
+        and "train them by scripts/tables.py table2 with the same flags" in line
+    )
 
 
 def test_ours_above_the_papers():
