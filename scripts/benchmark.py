@@ -2,6 +2,7 @@
 
 python scripts/benchmark.py                                    # PreActResNet18 at 32x32, batch 100
 python scripts/benchmark.py --model wrn28_10 --batch-size 16 --rounds 3
+python scripts/benchmark.py --corruptions 64                   # instead: corrupted images a second, of 64 pixels
 
 Whole steps are timed interleaved, method by method, round by round, and compared as medians; on a shared machine they
 resolve no better than 10 %. So a method's own share is timed too: its draw, its mixing and what they add to the
@@ -23,12 +24,15 @@ check_install.main()  # before anything else imports torchvision
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 import data
 import engine
 import models
 import recipes
 import train
+from data import corrupted
+from data.corruptions import SCORED, SEVERITIES
 from data.loaders import TRAIN, MemoryLoader, Pool
 from records import BadInput, make_folder, write_json
 
@@ -137,10 +141,54 @@ def pipeline(args, device):
     return 45000 / statistics.median(seconds[1:])
 
 
+def corruptions(args):
+    """Write and print the images a second of every scored corruption, as eval_corruption.py makes them."""
+    rng, count = np.random.default_rng(0), 1000
+    coarse = torch.from_numpy(rng.integers(0, 256, (count, 3, 8, 8), dtype=np.uint8))
+    images = F.interpolate(coarse, size=args.corruptions, mode="bilinear").numpy()
+    test = MemoryLoader(
+        Pool(images, np.zeros(count, np.int64)),
+        np.arange(count),
+        seed=0,
+        augment=None,
+        mean=(0,) * 3,
+        std=(1,) * 3,
+        padding=0,
+        flip=False,
+    )
+    source = corrupted.Generated("folder", test, 0, None, None, args.workers)
+    seconds = {}
+    for name in SCORED:
+        start = time.perf_counter()
+        for severity in SEVERITIES:
+            for _ in source.made(name, severity, engine.EVALUATION_BATCH, 0):
+                pass
+        seconds[name] = time.perf_counter() - start
+    speeds = {name: len(SEVERITIES) * count / found for name, found in seconds.items()}
+    speeds["all"] = len(SEVERITIES) * count * len(SCORED) / sum(seconds.values())
+    print(f"| {source.label}, {args.workers} processes | images a second |\n| --- | ---: |")
+    for name, speed in speeds.items():
+        print(f"| {name} | {speed:,.0f} |")
+    save(args, torch.device("cpu"), {"images": source.label, "images_per_second": speeds})
+    return 0
+
+
+def save(args, device, record):
+    """Write what was measured, with command, device and versions, where --out says."""
+    if args.out:
+        head = {"command": " ".join(["python", *sys.argv]), "environment": engine.environment(device)}
+        make_folder(args.out.parent)
+        write_json(args.out, head | record)
+
+
 def measure(args):
     """Measure, print a table, and write it with device and versions where --out says."""
-    if args.rounds < 1 or args.batch_size < 1:
-        raise BadInput(f"--rounds and --batch-size must be at least 1, not {args.rounds} and {args.batch_size}")
+    for name in ("rounds", "batch_size", "corruptions", "workers"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise BadInput(f"{recipes.flag(name)} must be at least 1, not {value}")
+    if args.corruptions:
+        return corruptions(args)
     device = engine.select_device(args.device)
     rows, images = methods(args, device), pipeline(args, device)
     print(f"| {args.model}, batch {args.batch_size} | step (ms) | over none | own operations (ms) | of none's step |")
@@ -148,12 +196,8 @@ def measure(args):
     for name, step, ratio, own, share in rows:
         print(f"| {name} | {step:.0f} | {ratio:.2f} | {own:.1f} | {share:.1f} % |")
     print(f"\ninput pipeline: {images:,.0f} images a second at 32x32")
-    if args.out:
-        keys = ("case", "step_ms", "over_none", "own_ms", "own_percent")
-        record = {"command": " ".join(["python", *sys.argv]), "environment": engine.environment(device)}
-        record |= {"methods": [dict(zip(keys, row)) for row in rows], "input_images_per_second": images}
-        make_folder(args.out.parent)
-        write_json(args.out, record)
+    keys = ("case", "step_ms", "over_none", "own_ms", "own_percent")
+    save(args, device, {"methods": [dict(zip(keys, row)) for row in rows], "input_images_per_second": images})
     return 0
 
 
@@ -163,6 +207,8 @@ if __name__ == "__main__":
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=5, help="counted steps of every method (default 5)")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--corruptions", type=int, metavar="SIDE", help="time these, on images of SIDE pixels")
+    parser.add_argument("--workers", type=int, default=2, help="processes that corrupt (default 2)")
     parser.add_argument("--out", type=Path, help="a .json file for the figures")
     arguments = parser.parse_args()
     sys.exit(train.explain(lambda: measure(arguments)))
