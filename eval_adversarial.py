@@ -74,11 +74,12 @@ class Fgsm(Attacked):
     def draw(self, records, path, expected, note):
         table = evaluation.frame(records)
         images = " or ".join(map(str, sorted(set(table.images))))
-        for attack, suffix, words in (
-            ("official", "", "ε of FGSM, in normalised input"),
-            ("pixel", "-pixel", "ε of FGSM, of pixels in [0, 1]"),
+        for attack, suffix, unit, words in (
+            ("official", "", 1, "ε of FGSM, in normalised input"),
+            ("pixel", "-pixel", 255, "ε of FGSM on pixels, in 1/255"),
         ):
             part = table[table.attack == attack]
+            part = part.assign(eps=part.eps * unit)
             where = path.with_name(path.name + suffix)
             figures.accuracy_curves(part, where, expected, f"{images} test images. {note}".strip(), strength=words)
 

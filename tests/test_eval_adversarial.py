@@ -118,7 +118,7 @@ def test_the_pictures_of_fgsm(tmp_path, train_tiny):
     train_tiny()
     assert evaluate(tmp_path, "--attacks", "fgsm", "--limit", LIMIT) == 0
     Fgsm().draw([record(tmp_path, f"fgsm-limit{LIMIT}")[0]], tmp_path / "figure5-fgsm", ["mixup"], "Note.")
-    for suffix, words in (("", "normalised input"), ("-pixel", "pixels in [0, 1]")):
+    for suffix, words in (("", "normalised input"), ("-pixel", "on pixels, in 1/255")):
         caption = (tmp_path / f"figure5-fgsm{suffix}.txt").read_text()
         assert words in caption and f"{LIMIT} test images" in caption
         assert (tmp_path / f"figure5-fgsm{suffix}.png").stat().st_size > 1000
