@@ -13,12 +13,9 @@ import argparse
 import contextlib
 import functools
 import hashlib
-import io
-import json
 import sys
 import time
 import warnings
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +35,19 @@ import grids
 import models
 import recipes
 import train
-from records import BadInput, RunFiles, load_checkpoint, locked, make_folder, read_json, write_json, write_whole
+from records import (
+    OTHER_RECIPE,
+    BadInput,
+    Record,
+    RunFiles,
+    load_checkpoint,
+    locked,
+    make_folder,
+    read_json,
+    require_recipe,
+    sha256,
+    write_whole,
+)
 
 SAVE_SECONDS = 60
 CLEAN_TOLERANCE = 0.5  # percentage points between clean errors here and in training, which may have run in bf16
@@ -188,7 +197,7 @@ def load_subject(path, args, expected=None):
     if recipe.dataset not in data.FACTS or recipe.model not in models.MODELS:
         raise BadInput(f"{path} is of {recipe.model} on {recipe.dataset}, which do not exist here")
     if expected:
-        require_recipe(state["recipe"], expected, path)
+        require_recipe(state["recipe"], recipes.used(expected), path, OTHER_RECIPE)
     folder = images_folder(recipe, args.data_dir)
     loaded = test_images(recipe.dataset, recipe.image_size, folder, args.workers)
     with torch.random.fork_rng(devices=[]):
@@ -202,13 +211,6 @@ def load_subject(path, args, expected=None):
     device = engine.select_device(args.device)
     test = loaded.test.limited(args.limit)
     return Subject(path, recipe, net.to(device).eval(), test, loaded.classes, loaded.mean, loaded.std, device)
-
-
-def require_recipe(found, expected, path):
-    """Raise BadInput unless a dict of recipes.used, that of the file at path, is the expected Recipe's."""
-    if found != recipes.used(expected):
-        words = recipes.differences(found, recipes.used(expected))
-        raise BadInput(f"{path} has another recipe ({words}): give its --out, or the file alone without --table")
 
 
 def misfit(path, recipe, weights, net, loaded, folder):
@@ -235,90 +237,6 @@ def unchanged(net):
     yield
     if net.training or not all(torch.equal(buffer, before[name]) for name, buffer in net.named_buffers()):
         raise AssertionError("the evaluation changed the network")
-
-
-# ---- records ----
-
-
-class Record:
-    """The files of one study of one checkpoint."""
-
-    def __init__(self, path, study):
-        self.checkpoint, self.study = Path(path), study
-        self.stem = self.checkpoint.with_suffix("")
-        self.result, self.images = self.with_suffix("json"), self.with_suffix("npz")
-        self.partial, self.lock = self.with_suffix("partial.npz"), self.with_suffix("lock")
-
-    def with_suffix(self, suffix):
-        """A file of this record by its suffix."""
-        return self.stem.with_name(f"{self.stem.name}.{self.study.name}.{suffix}")
-
-    def finished(self, expected=None):
-        """The result, if there is one, else None.
-
-        Raises BadInput if it is of other weights, another setting or another recipe than expected (None: any).
-        """
-        if not (self.result.exists() and self.images.exists()):
-            return None
-        result = read_json(self.result, maker="an evaluation")
-        if self.checkpoint.exists() and result.get("checkpoint_sha256") != sha256(self.checkpoint):
-            raise BadInput(f"{self.result} is of other weights than {self.checkpoint}: remove it to evaluate these")
-        setting = result.get("setting", {})
-        odd = [name for name, value in self.study.setting.items() if value is not None and setting.get(name) != value]
-        if odd:
-            there, here = setting.get(odd[0]), self.study.setting[odd[0]]
-            raise BadInput(f"{self.result} has another {odd[0]} ({there}, here {here}): remove it to evaluate anew")
-        if expected:
-            require_recipe(result.get("recipe", {}), expected, self.result)
-        return result
-
-    def save_partial(self, stamp, done, seconds, arrays, totals):
-        """Keep what is done so far: images done a task, the arrays, the sums. stamp: what they belong to, a text."""
-        head = {"stamp": stamp, "done": done, "seconds": seconds}
-        stored = {f"array/{name}": value for name, value in arrays.items()}
-        stored |= {f"total/{name}": value for name, value in totals.items()}
-        write_whole(self.partial, lambda file: np.savez(file, head=json.dumps(head), **stored))
-
-    def load_partial(self, stamp):
-        """(images done a task, seconds, arrays, totals) to go on from; empty if there are none of this stamp."""
-        fresh = {}, 0.0, {}, {}
-        try:
-            with np.load(self.partial, allow_pickle=False) as stored:
-                head = json.loads(str(stored["head"]))
-                parts = {name: stored[name] for name in stored.files if name != "head"}
-            if head["stamp"] != stamp:
-                warnings.warn(f"{self.partial} belongs to other images or weights; starting anew", stacklevel=2)
-                return fresh
-            done, seconds = head["done"], head["seconds"]
-        except FileNotFoundError:
-            return fresh
-        except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
-            warnings.warn(f"{self.partial} is damaged ({error}); starting anew", stacklevel=2)
-            return fresh
-        arrays, totals = (
-            {name.removeprefix(kind): value for name, value in parts.items() if name.startswith(kind)}
-            for kind in ("array/", "total/")
-        )
-        return done, seconds, arrays, totals
-
-    def finish(self, arrays, result):
-        """Write arrays and result, then remove what was kept on the way."""
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)
-        write_whole(self.images, lambda file: file.write(buffer.getbuffer()))
-        write_json(self.result, result)
-        self.partial.unlink(missing_ok=True)
-
-
-@functools.lru_cache(maxsize=64)
-def _sha256(path, stamp):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def sha256(path):
-    """The SHA-256 of a file, hex; remembered while its time and size stay."""
-    stat = path.stat()
-    return _sha256(path, (stat.st_mtime_ns, stat.st_size))
 
 
 # ---- evaluating ----
@@ -430,6 +348,8 @@ def run(study, wanted, args):
             results[path] = result
         else:
             left[path] = record, expected
+    if left:
+        engine.select_device(args.device)  # refused once, not for every checkpoint
     with engine.StopSignals() as signals, progress(silent=not left) as bar:
         for number, (path, (record, expected)) in enumerate(left.items()):
             try:
@@ -606,8 +526,9 @@ def make(args, studies):
             show(study, results, grid, args.weights)
         else:
             missing.append(study.name)
-    for error in errors[1:]:
-        train.one_line(error)
+    lines = dict.fromkeys(map(str, errors))  # what is wrong for all of them is said once
+    for line in list(lines)[1:]:
+        train.one_line(line)
     if errors:
         raise errors[0]
     if len(missing) == len(chosen):

@@ -7,10 +7,15 @@
                                  seed<k>.checkpoint.pt   while it runs: all it takes to go on; and the one before:
                                  seed<k>.checkpoint-before.pt
                                      seed<k>.lock            likewise
+
+Record is the same for one evaluation of a checkpoint (see evaluation.py).
 """
 
 import contextlib
 import fcntl
+import functools
+import hashlib
+import io
 import json
 import os
 import pickle
@@ -20,9 +25,12 @@ import warnings
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import recipes
+
+OTHER_RECIPE = "give its --out, or the file alone without --table"  # what helps where an evaluation finds one
 
 
 class BadInput(Exception):
@@ -130,6 +138,23 @@ def _lock_file(path, what):
             raise BadInput(f"cannot lock {path} ({error.strerror}): give another --out") from error
 
 
+def require_recipe(found, expected, path, remedy):
+    """Raise BadInput unless found, the recipe in the file at path, is the expected one; both dicts of recipes.used."""
+    if found != expected:
+        raise BadInput(f"{path} has another recipe ({recipes.differences(found, expected)}): {remedy}")
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256(path, stamp):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def sha256(path):
+    """The SHA-256 of a file, hex; remembered while its time and size stay."""
+    stat = path.stat()
+    return _sha256(path, (stat.st_mtime_ns, stat.st_size))
+
+
 class RunFiles:
     """The files of the run that `recipe` describes, below the folder `out`."""
 
@@ -149,9 +174,7 @@ class RunFiles:
 
     def require_same_recipe(self, found, path):
         """Raise BadInput unless a file's recipe is this run's."""
-        if found != self.recipe:
-            words = recipes.differences(found, self.recipe)
-            raise BadInput(f"{path} has another recipe ({words}): give another --out, or remove it to start anew")
+        require_recipe(found, self.recipe, path, "give another --out, or remove it to start anew")
 
     def finished(self):
         """The result, if this run is finished, else None. Raises BadInput if it was run with another recipe."""
@@ -219,3 +242,73 @@ class RunFiles:
         write_json(self.result, result)
         self.checkpoint.unlink(missing_ok=True)
         self.checkpoint_before.unlink(missing_ok=True)
+
+
+class Record:
+    """The files of one study of one checkpoint."""
+
+    def __init__(self, path, study):
+        self.checkpoint, self.study = Path(path), study
+        self.stem = self.checkpoint.with_suffix("")
+        self.result, self.images = self.with_suffix("json"), self.with_suffix("npz")
+        self.partial, self.lock = self.with_suffix("partial.npz"), self.with_suffix("lock")
+
+    def with_suffix(self, suffix):
+        """A file of this record by its suffix."""
+        return self.stem.with_name(f"{self.stem.name}.{self.study.name}.{suffix}")
+
+    def finished(self, expected=None):
+        """The result, if there is one, else None.
+
+        Raises BadInput if it is of other weights, another setting or another recipe than expected (None: any).
+        """
+        if not (self.result.exists() and self.images.exists()):
+            return None
+        result = read_json(self.result, maker="an evaluation")
+        if self.checkpoint.exists() and result.get("checkpoint_sha256") != sha256(self.checkpoint):
+            raise BadInput(f"{self.result} is of other weights than {self.checkpoint}: remove it to evaluate these")
+        setting = result.get("setting", {})
+        odd = [name for name, value in self.study.setting.items() if value is not None and setting.get(name) != value]
+        if odd:
+            there, here = setting.get(odd[0]), self.study.setting[odd[0]]
+            raise BadInput(f"{self.result} has another {odd[0]} ({there}, here {here}): remove it to evaluate anew")
+        if expected:
+            require_recipe(result.get("recipe", {}), recipes.used(expected), self.result, OTHER_RECIPE)
+        return result
+
+    def save_partial(self, stamp, done, seconds, arrays, totals):
+        """Keep what is done so far: images done a task, the arrays, the sums. stamp: what they belong to, a text."""
+        head = {"stamp": stamp, "done": done, "seconds": seconds}
+        stored = {f"array/{name}": value for name, value in arrays.items()}
+        stored |= {f"total/{name}": value for name, value in totals.items()}
+        write_whole(self.partial, lambda file: np.savez(file, head=json.dumps(head), **stored))
+
+    def load_partial(self, stamp):
+        """(images done a task, seconds, arrays, totals) to go on from; empty if there are none of this stamp."""
+        fresh = {}, 0.0, {}, {}
+        try:
+            with np.load(self.partial, allow_pickle=False) as stored:
+                head = json.loads(str(stored["head"]))
+                parts = {name: stored[name] for name in stored.files if name != "head"}
+            if head["stamp"] != stamp:
+                warnings.warn(f"{self.partial} belongs to other images or weights; starting anew", stacklevel=2)
+                return fresh
+            done, seconds = head["done"], head["seconds"]
+        except FileNotFoundError:
+            return fresh
+        except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+            warnings.warn(f"{self.partial} is damaged ({error}); starting anew", stacklevel=2)
+            return fresh
+        arrays, totals = (
+            {name.removeprefix(kind): value for name, value in parts.items() if name.startswith(kind)}
+            for kind in ("array/", "total/")
+        )
+        return done, seconds, arrays, totals
+
+    def finish(self, arrays, result):
+        """Write arrays and result, then remove what was kept on the way."""
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        write_whole(self.images, lambda file: file.write(buffer.getbuffer()))
+        write_json(self.result, result)
+        self.partial.unlink(missing_ok=True)

@@ -173,6 +173,15 @@ def test_the_others_go_on_where_one_checkpoint_is_damaged(trained, tmp_path, cap
     assert "seed1.best.pt is damaged" in printed.err.splitlines()[-1] and "Traceback" not in printed.err
 
 
+def test_what_is_wrong_for_all_checkpoints_is_said_once(trained, capsys):
+    path, _ = trained
+    (path.parent / "seed1.best.pt").write_bytes(path.read_bytes())
+    given = [str(path.parent), "--device", "cuda:99"]
+    assert evaluation.main(evaluation.parser(""), lambda args: [Clean()], given) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--device cuda:99 cannot be used here" in line
+
+
 def test_a_damaged_result_of_the_training_does_not_stop_an_evaluation(trained):
     path, _ = trained
     path.with_name("seed0.json").write_text("{")
