@@ -36,6 +36,7 @@ class Activations(evaluation.Study):
     tasks = ("clean",)
     batch = 100  # [C]
     unit = "magnitude over a stage's channels"
+    better = ""
 
     def __init__(self, args):
         super().__init__(official=args.official)
@@ -111,5 +112,10 @@ def studies(args):
     return [Activations(args)]
 
 
+def main(arguments=None):
+    """The exit status of a command line (see train.explain)."""
+    return evaluation.main(parser(), studies, arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(evaluation.main(parser(), studies))
+    sys.exit(main())

@@ -38,6 +38,7 @@ class Attacked(evaluation.Study):
     """What the studies share: accuracy on attacked images, 100 of them at a time."""
 
     batch = attacks.BATCH
+    better = "higher"
 
     def conclude(self, cases, arrays):
         for case, found in cases.items():
@@ -206,5 +207,10 @@ def studies(args):
     return [study for name in SUITES if name in args.attacks for study in SUITES[name]()]
 
 
+def main(arguments=None):
+    """The exit status of a command line (see train.explain)."""
+    return evaluation.main(parser(), studies, arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(evaluation.main(parser(), studies))
+    sys.exit(main())

@@ -119,5 +119,10 @@ def studies(args):
     return [Affine(args)]
 
 
+def main(arguments=None):
+    """The exit status of a command line (see train.explain)."""
+    return evaluation.main(parser(), studies, arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(evaluation.main(parser(), studies))
+    sys.exit(main())

@@ -216,6 +216,7 @@ def bars(records):
 
 def draw_contact_sheet(args):
     """Draw every corruption of a few test images of a data set."""
+    check(args)
     if args.checkpoints or args.table or args.released or args.reference:
         raise BadInput("--contact-sheet shows generated images and evaluates nothing: give it a data set alone")
     dataset, folder = args.contact_sheet, str(args.data_dir or train.DATA_DIR)
@@ -262,13 +263,13 @@ def check(args):
 
 
 def studies(args):
-    """The study that a command line asks for."""
+    """The study that a command line asks for. Raises BadInput where its flags do not go together."""
+    check(args)
     return [Released(args) if args.released else Generated(args)]
 
 
 def make(args):
     """Do what a command line asks for."""
-    check(args)
     return draw_contact_sheet(args) if args.contact_sheet else evaluation.make(args, studies)
 
 

@@ -10,6 +10,7 @@ A setting other than the plain one, --limit included, is part of the names: <kin
 """
 
 import argparse
+import collections
 import contextlib
 import functools
 import hashlib
@@ -29,6 +30,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+import comparison
 import data
 import engine
 import grids
@@ -39,14 +41,12 @@ from records import (
     OTHER_RECIPE,
     BadInput,
     Record,
-    RunFiles,
     load_checkpoint,
     locked,
     make_folder,
     read_json,
     require_recipe,
     sha256,
-    write_whole,
 )
 
 SAVE_SECONDS = 60
@@ -65,6 +65,7 @@ class Study:
     tasks = ()
     batch = engine.EVALUATION_BATCH
     unit = "error (%)"  # of what is printed
+    better = "lower"  # or `higher`, or nothing where neither is
 
     def __init__(self, **setting):
         self.setting = setting
@@ -400,33 +401,27 @@ def require_one_recipe(results):
         first["seeds"].append(recipe["seed"])
 
 
-def markdown(study, results, title, expected=(), paper=None):
-    """A table a data set and network: a row a case, a column a method, mean and sample standard deviation over seeds.
-
-    expected: the cells (dataset, model, method) that shall be there; paper: see grids.paper_numbers.
-    """
-    columns = ["dataset", "model", "method"]
-    rows = [(*(result[c] for c in columns), *item) for result in results for item in study.shown(result).items()]
-    values = pd.DataFrame(rows, columns=[*columns, "label", "value"])
-    cells = list(expected) or list(dict.fromkeys(values[columns].itertuples(index=False, name=None)))
-    images = " or ".join(map(str, sorted({result["images"] for result in results})))
-    about = f"{study.unit}, {images} images: mean ± sample standard deviation (number of runs)."
-    lines = [f"### {title}", "", f"{about} {study.remark(results)}".rstrip()]
-    for dataset, model in dict.fromkeys(cell[:2] for cell in cells):
-        methods = [method for d, m, method in cells if (d, m) == (dataset, model)]
-        here = values[(values.dataset == dataset) & (values.model == model)]
-        heads = [recipes.LABELS.get(method, method) for method in methods]
-        lines += ["", f"| {model}, {dataset} | " + " | ".join(heads) + " |", "| --- |" + " ---: |" * len(heads)]
-        for label in dict.fromkeys(here.label):
-            found = [here[(here.label == label) & (here.method == method)].value for method in methods]
-            with np.errstate(invalid="ignore"):  # infinite distances have no standard deviation
-                texts = [grids.cell_text(one.mean(), one.std(ddof=1), len(one)) for one in found]
-            lines.append(f"| {study.heading(label, results)} | " + " | ".join(texts) + " |")
-            theirs = [(paper or {}).get((dataset, model, method, study.paper_metric(label))) for method in methods]
-            if any(theirs):
-                texts = [grids.plus_minus(*one) if one else "" for one in theirs]
-                lines.append("| (paper) | " + " | ".join(texts) + " |")
-    return "\n".join(lines) + "\n"
+def comparison_of(study, results, grid=None):
+    """The comparison.compare of a study's results: a metric a row of study.shown; for a grid also what is missing."""
+    paper = grids.paper_numbers(grid.table.paper or (grid.name,)) if grid else {}
+    shown = [
+        (grids.Cell(*(result[name] for name in grids.Cell._fields[:3])), study.shown(result)) for result in results
+    ]
+    cells = grid.cells() if grid else {cell: recipes.Row(cell.method) for cell, _ in shown}
+    wanted = collections.Counter(cell for cell, _ in shown)
+    if grid:
+        wanted = dict.fromkeys(cells, len(grid.table.seeds))
+    labels = dict.fromkeys(label for _, values in shown for label in values)
+    metrics = [
+        recipes.Metric(label, study.heading(label, results), study.paper_metric(label) or "-", study.better)
+        for label in labels
+    ]
+    if not results:  # what the paper has
+        names = dict.fromkeys(name for *cell, name in paper if tuple(cell) in {one[:3] for one in cells})
+        metrics = [recipes.Metric(name, name.partition("@")[2], better=study.better) for name in names]
+    rows = [(*cell, label, value) for cell, values in shown for label, value in values.items()]
+    values = pd.DataFrame(rows, columns=[*comparison.CELL, "metric", "value"])
+    return comparison.compare(cells, metrics, values, paper, wanted)
 
 
 # ---- the command line ----
@@ -476,12 +471,11 @@ def checkpoints(args):
 def of_table(args):
     """The same for a table."""
     grid = grids.grid_of(args)
-    wanted = grid.recipes()
-    paths = [getattr(RunFiles(grid.runs, recipe), args.weights) for recipe in wanted]
-    there = [(path, recipe) for path, recipe in zip(paths, wanted) if path.exists()]
+    wanted = [(getattr(run.files, args.weights), run.recipe) for run in grid.runs()]
+    there = [(path, recipe) for path, recipe in wanted if path.exists()]
     missing = len(wanted) - len(there)
-    words = f"{missing} of the {len(wanted)} runs of {grid.name} are not trained (in {grid.runs})"
-    trains = f"train them by scripts/tables.py {grid.table.trained_by or grid.name} with the same flags"
+    words = f"{missing} of the {len(wanted)} runs of {grid.name} are not trained (in {grid.folder(grid.overrides)})"
+    trains = f"scripts/tables.py {grid.name} with the same flags trains them"
     if not there:
         raise BadInput(f"{words}: {trains}")
     if missing:
@@ -490,41 +484,55 @@ def of_table(args):
 
 
 def show(study, results, grid, weights):
-    """Print the table; for a grid also write it as Markdown and CSV and draw the picture."""
+    """Print the table; for a grid also write it to files, and draw the picture. False where there is nothing at all."""
     require_one_recipe(results)
-    title = f"{grid.title if grid else 'Checkpoints'}: {study.name}" + (", last epoch" if weights == "last" else "")
-    paper = grids.paper_numbers(grid.name) if grid else None
-    text = markdown(study, results, title, grid.table.cells() if grid else (), paper)
-    if grid:
-        name = f"{grid.file_name}-{study.name}" + ("-last" if weights == "last" else "")
-        for folder in ("tables", "figures"):
-            make_folder(grid.out / folder)
-        write_whole(grid.out / "tables" / f"{name}.md", lambda file: file.write(text.encode()))
-        csv = frame(results).to_csv(index=False)
-        write_whole(grid.out / "tables" / f"{name}.csv", lambda file: file.write(csv.encode()))
+    table = comparison_of(study, results, grid)
+    if table.empty:
+        return False
+    last = ", last epoch" if weights == "last" else ""
+    images = " or ".join(map(str, sorted({result["images"] for result in results}))) or "no"
+    remarks = [f"{study.unit[:1].upper()}{study.unit[1:]}, {images} images.", study.remark(results)]
+    if not grid:
+        header = comparison.Header("", f"Checkpoints: {study.name}{last}", "", joined(remarks), layout="metrics")
+        print(comparison.markdown(header, table, details=False))
+        return True
+    remark, title = joined([*remarks, grid.table.remark]), f"{grid.title}: {study.name}{last}"
+    name = f"{grid.file_name}-{study.name}" + "-last" * bool(last)
+    header = comparison.Header(grid.name, title, grid.note, remark, layout="metrics")
+    comparison.publish(header, table, grid.out, name, frame(results))
+    if results and type(study).draw is not Study.draw:
+        make_folder(grid.out / "figures")
         note = f"{grid.note[:1].upper()}{grid.note[1:]}." if grid.note else ""
         study.draw(results, grid.out / "figures" / name, grid.table.methods, note)
-    print(text)
-    if grid:
-        draws = type(study).draw is not Study.draw
-        print(f"written to {grid.out / 'tables'}" + (f" and {grid.out / 'figures'}" if draws else ""))
+        print(f"drawn in {grid.out / 'figures' / name}.png and .pdf")
+    return True
+
+
+def joined(sentences):
+    """Sentences as one text, without the empty ones."""
+    return " ".join(filter(None, sentences))
+
+
+def chosen_studies(args, studies):
+    """The studies(args) that a command line asks for, which know of its --limit."""
+    chosen = studies(args)
+    for study in chosen:
+        study.setting, study.plain = study.setting | {"limit": args.limit}, study.plain | {"limit": None}
+    return chosen
 
 
 def make(args, studies):
     """Evaluate and show what a command line asks for. studies(args) gives the Study objects."""
     wanted, grid = checkpoints(args)
-    errors, missing, chosen = [], [], studies(args)
+    errors, missing, chosen = [], [], chosen_studies(args, studies)
     for study in chosen:
-        study.setting, study.plain = study.setting | {"limit": args.limit}, study.plain | {"limit": None}
         if args.no_run:
             found = [Record(path, study).finished(expected) for path, expected in wanted]
             results, new = [result for result in found if result], []
         else:
             results, new = run(study, wanted, args)
         errors += new
-        if results:
-            show(study, results, grid, args.weights)
-        else:
+        if not results or not show(study, results, grid, args.weights):
             missing.append(study.name)
     lines = dict.fromkeys(map(str, errors))  # what is wrong for all of them is said once
     for line in list(lines)[1:]:

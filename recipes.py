@@ -13,8 +13,8 @@ network), the method's, the exceptions, the user's overrides. Each entry names i
 import argparse
 import dataclasses
 import functools
-import itertools
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 
@@ -91,7 +91,12 @@ class Recipe:
     mask_per: str = option(str, "one mask a batch [C], or one a sample", choices=("batch", "sample"))
     input_mask: str = option(str, "PatchUp at layer 0: a CutMix box [P], or its own mask", choices=("box", "patchup"))
     loss_terms: str = option(
-        str, "terms of equation 6: both [P], or one (Table 6)", choices=("both", "first", "second")
+        str,
+        "terms of equation 6: both [P], or one (Table 6), or what [C] takes for the second",
+        choices=("both", "first", "second", "official_second"),
+    )
+    input_target: str = option(
+        str, "W of PatchUp at layer 0: mixed [P], or the own label, as WRN in [C]", choices=("mixed", "own")
     )
     length: int = option(int, "Cutout: side of the hole in pixels: 16, WRN 8, SVHN 20 [C]")
     keep_prob: float = option(float, "DropBlock: share of features kept: 0.9 [C]")
@@ -384,6 +389,17 @@ def add_flags(parser):
             group.add_argument(flag(name), type=meta["parse"], choices=meta.get("choices"), help=meta["help"])
 
 
+def arguments(overrides):
+    """The command line's flags for fields of the recipe, a dict: ["--epochs=2", "--no-flip"]."""
+    found = []
+    for name, value in overrides.items():
+        if isinstance(value, bool):
+            found.append(flag(name) if value else flag(f"no_{name}"))
+        else:
+            found.append(f"{flag(name)}={','.join(map(str, value)) if isinstance(value, tuple) else value}")
+    return found
+
+
 def overrides_of(args):
     """The recipe's fields that were given on a command line made with add_flags."""
     return {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
@@ -399,110 +415,236 @@ LABELS = {  # as the paper writes them
     "puzzlemix": "Puzzle Mix",
     "patchup_soft": "Soft PatchUp",
     "patchup_hard": "Hard PatchUp",
+    "feature_cutmix": "Feature CutMix",  # of Table 3
 }
-
+PAPER_METHODS = tuple(LABELS)[:9]
 
 PAPER_ROBUST = ("manifold_mixup", "cutout", "dropblock", "cutmix", "puzzlemix", "patchup_soft", "patchup_hard")
 PAPER_AFFINE = ("cutout", "cutmix", "manifold_mixup", "puzzlemix", "patchup_soft", "patchup_hard")  # and Figures 6, 14
 
 
+class Metric(NamedTuple):
+    """A number that a table shows of its runs."""
+
+    name: str  # in a run's result
+    heading: str
+    paper: str = ""  # in results/paper, where it has another name
+    better: str = "lower"  # or `higher`, or nothing where neither is
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table: a method, and what its recipe has other than the paper's."""
+
+    method: str
+    variant: str = ""  # names the row, as results/paper does behind a metric's @
+    words: str = ""  # what is said of it behind the method's name
+    overrides: dict = field(default_factory=dict)
+
+    @property
+    def label(self):
+        """How the row is headed."""
+        return LABELS.get(self.method, self.method) + (f", {self.words}" if self.words else "")
+
+
 @dataclass(frozen=True)
 class Table:
-    """A grid of runs: every data set x model x method x seed, and what its cells show."""
+    """A grid of runs: every data set x model x row x seed, and what its cells show."""
 
     title: str
     datasets: tuple
     models: tuple
-    metrics: tuple = ()  # (name in a run's result, heading)
-    methods: tuple = tuple(LABELS)
+    metrics: tuple = ()  # of the runs; an evaluation brings its own
+    methods: tuple = PAPER_METHODS
+    variants: tuple = ()  # the rows, where they are more than the methods
     seeds: tuple = (0, 1, 2, 3, 4)
     overrides: dict = field(default_factory=dict)  # what differs from the paper's recipe
-    trained_by: str = ""  # the table that trains these runs, where this one shows an evaluation of them
+    evaluation: tuple = ()  # the script that evaluates the runs, with its arguments, where the cells show that
+    cited: tuple = ()  # methods whose numbers the paper cites: shown, not run
+    paper: tuple = ()  # files in results/paper, where they are others than the table's own
+    remark: str = ""  # to stand below the title
 
-    def cells(self):
-        """(dataset, model, method) of every cell."""
-        return list(itertools.product(self.datasets, self.models, self.methods))
+    @property
+    def rows(self):
+        """The rows in their order, those of cited methods too."""
+        return tuple(map(Row, self.cited)) + (self.variants or tuple(map(Row, self.methods)))
 
 
+NOT_IN_PAPER = "The paper's numbers are in its appendix, which is not available."
+ERROR = Metric("test_error", "test error (%)")
+NLL = Metric("test_nll", "test NLL", paper="test_loss_nll")
+ERROR_AND_NLL = (ERROR, NLL)
+VALIDATION = (
+    Metric("augmented_val_error", "validation error (%), images augmented [C]", paper="val_error"),
+    Metric("val_error", "validation error (%), clean images", paper="-"),
+)
+LOSS_TERMS = (  # of equation 6
+    ("L1", {"loss_terms": "first"}),
+    ("L2", {"loss_terms": "second"}),
+    ("L1+L2", {}),
+    # what the official code computes for L2: its loss_alpha misses a part of L1, and its WRN does not mix W at k = 0
+    ("official L2", {"loss_terms": "official_second", "input_target": "own"}),
+)
+TABLE7_ROWS = (
+    ("k=1_only", "k = 1 alone", {"layers": (1,)}),
+    ("k=2_only", "k = 2 alone", {"layers": (2,)}),
+    ("k=3_only", "k = 3 alone", {"layers": (3,)}),
+    ("random_k", "random k", {}),
+    ("PatchUp_mask_also_at_k=0", "random k, PatchUp's mask at k = 0 too", {"input_mask": "patchup"}),
+)
+
+UNKNOWN = ("table9", "figure11", "figure12")  # in the paper's appendix alone, which is not available
 TABLES = {
     "table1": Table(
         "Table 1: test error and NLL on Tiny-ImageNet",
         datasets=("tiny_imagenet",),
         models=("resnet101", "resnet152", "wrn28_10"),
-        metrics=(("test_error", "test error (%)"), ("test_nll", "test NLL")),
+        metrics=ERROR_AND_NLL,
     ),
     "table2": Table(
         "Table 2: test error on CIFAR-10, CIFAR-100 and SVHN",
         datasets=SMALL,
         models=(*PREACT, "wrn28_10"),
-        metrics=(("test_error", "test error (%)"),),
+        metrics=(ERROR,),
+    ),
+    "table3": Table(
+        "Table 3: validation error on ImageNet",
+        datasets=("imagenet",),
+        models=("resnet50",),
+        metrics=(
+            Metric("test_error", "top-1 error (%)", paper="val_top1_error"),
+            Metric("test_top5_error", "top-5 error (%)", paper="val_top5_error"),
+        ),
+        methods=("patchup_soft", "patchup_hard"),
+        seeds=(0,),
+        cited=("none", "mixup", "manifold_mixup", "cutout", "feature_cutmix", "cutmix", "puzzlemix"),
+        remark="The other methods' numbers are citations in the paper (of the CutMix and the Puzzle Mix paper).",
     ),
     "table4": Table(
         "Table 4: test error under affine deformations",
         datasets=("cifar100",),
         models=("preactresnet34",),
         methods=PAPER_AFFINE,
-        trained_by="table2",
+        evaluation=("eval_affine",),
     ),
     "table5": Table(
         "Table 5: accuracy under attacks",
         datasets=("tiny_imagenet",),
         models=("wrn28_10",),
-        trained_by="table1",
+        evaluation=("eval_adversarial", "--attacks", "table5"),
+    ),
+    "table6": Table(
+        "Table 6: the terms of PatchUp's loss",
+        datasets=("cifar100",),
+        models=("wrn28_10",),
+        metrics=(*VALIDATION, ERROR),
+        methods=("none", "patchup_soft", "patchup_hard"),
+        variants=(
+            Row("none"),
+            *(
+                Row(method, f"loss={terms}", terms, overrides)
+                for method in ("patchup_soft", "patchup_hard")
+                for terms, overrides in LOSS_TERMS
+            ),
+        ),
+        remark="L1 and L2 are equal, and L1+L2 is twice either (README, detail 4).",
+    ),
+    "table7": Table(
+        "Table 7: the layers that Hard PatchUp acts on",
+        datasets=("cifar100",),
+        models=("wrn28_10",),
+        metrics=(*VALIDATION, ERROR, Metric("test_nll", "test NLL")),
+        methods=("none", "patchup_hard"),
+        variants=(Row("none"), *(Row("patchup_hard", *row) for row in TABLE7_ROWS)),
+        paper=("table6", "table7"),
+    ),
+    "table8": Table(
+        "Table 8: hours of a training",
+        datasets=("tiny_imagenet",),
+        models=("wrn28_10",),
+        metrics=(Metric("hours", "hours a run", better=""),),
+        seeds=(0,),
+        remark="The paper's: its text's, about 23 hours on one V100, Puzzle Mix 53. Its table is in the appendix, "
+        "which is not available.",
     ),
     "table10": Table(
         "Table 10: test error under affine deformations",
         datasets=("cifar100",),
         models=("wrn28_10",),
         methods=PAPER_AFFINE,
-        trained_by="table2",
+        evaluation=("eval_affine",),
+        remark=NOT_IN_PAPER,
+    ),
+    "table11": Table(
+        "Table 11: test error and NLL on CIFAR-10 and CIFAR-100",
+        datasets=("cifar10", "cifar100"),
+        models=(*PREACT, "wrn28_10"),
+        metrics=ERROR_AND_NLL,
+        paper=("table2",),
+        remark=f"{NOT_IN_PAPER} The errors are Table 2's; which of Tables 11 and 12 shows what is our guess.",
+    ),
+    "table12": Table(
+        "Table 12: test error and NLL on SVHN",
+        datasets=("svhn",),
+        models=(*PREACT, "wrn28_10"),
+        metrics=ERROR_AND_NLL,
+        paper=("table2",),
+        remark=f"{NOT_IN_PAPER} The errors are Table 2's; which of Tables 11 and 12 shows what is our guess.",
     ),
     "figure4": Table(
         "Figure 4: errors under common corruptions",
         datasets=("tiny_imagenet",),
         models=("wrn28_10",),
-        trained_by="table1",
+        evaluation=("eval_corruption",),
     ),
     "figure5": Table(
         "Figure 5: accuracy under FGSM",
         datasets=("cifar100", "tiny_imagenet"),
         models=("wrn28_10",),
         methods=PAPER_ROBUST,
-        trained_by="table2 and table1",
+        evaluation=("eval_adversarial", "--attacks", "fgsm"),
     ),
     "figure6": Table(
         "Figure 6: activation magnitudes after the first two layers",
         datasets=("cifar100",),
         models=("wrn28_10",),
         methods=PAPER_AFFINE,
-        trained_by="table2",
+        evaluation=("eval_activations",),
     ),
     "figure13": Table(
         "Figure 13: accuracy under FGSM",
         datasets=("cifar10", "svhn"),
         models=(*PREACT, "wrn28_10"),
         methods=PAPER_ROBUST,
-        trained_by="table2",
+        evaluation=("eval_adversarial", "--attacks", "fgsm"),
     ),
     "figure14": Table(
         "Figure 14: activation magnitudes after conv1 and every layer",
         datasets=("cifar100",),
         models=("wrn28_10",),
         methods=PAPER_AFFINE,
-        trained_by="table2",
+        evaluation=("eval_activations",),
     ),
     "figure15": Table(
         "Figure 15: errors under common corruptions",
         datasets=("tiny_imagenet",),
         models=("resnet101", "resnet152"),
-        trained_by="table1",
+        evaluation=("eval_corruption",),
     ),
     "demo": Table(
         "Demo: nine methods on scikit-learn's digits, 10 training images a class, PreActResNet18 of width 16",
         datasets=("digits",),
         models=("preactresnet18",),
-        metrics=(("test_error", "test error (%)"), ("test_nll", "test NLL"), ("seconds", "seconds a run")),
+        metrics=(ERROR, NLL, Metric("seconds", "seconds a run")),
         seeds=(0, 1, 2),
         overrides={"width": 16},
+    ),
+    "compare": Table(  # any methods, on any data set and network
+        "Comparison",
+        datasets=tuple(data.FACTS),
+        models=tuple(models.MODELS),
+        metrics=ERROR_AND_NLL,
+        methods=tuple(sorted(regularizers.METHODS, key=[*LABELS, *regularizers.METHODS].index)),
+        paper=("table1", "table2"),
     ),
 }

@@ -1,7 +1,4 @@
 #!/usr/bin/env bash
-# Figure 13: accuracy of PreActResNet18, 34 and WRN-28-10 under FGSM on CIFAR-10 and SVHN, of the runs that are trained:
-#   bash scripts/figure13.sh [--seeds N] [--methods NAME ...] [--limit N] [--no-run]
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-bash scripts/setup.sh
-exec .venv/bin/python eval_adversarial.py --table figure13 --attacks fgsm "$@"
+# Figure 13: accuracy under FGSM on CIFAR-10 and SVHN: launches what is missing, renders ours beside the paper's:
+#   bash scripts/figure13.sh [--methods NAME ...] [--seeds N] [--limit N] [--dry-run] [--help]
+exec bash "$(dirname "${BASH_SOURCE[0]}")/python.sh" scripts/tables.py figure13 "$@"

@@ -1,7 +1,4 @@
 #!/usr/bin/env bash
-# Figure 15: errors of ResNet101 and 152 under common corruptions of Tiny-ImageNet, of the runs that are trained:
-#   bash scripts/figure15.sh [--released DIR] [--seeds N] [--methods NAME ...] [--limit N] [--no-run]
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-bash scripts/setup.sh
-exec .venv/bin/python eval_corruption.py --table figure15 "$@"
+# Figure 15: errors of ResNet101 and 152 under common corruptions of Tiny-ImageNet: launches what is missing, renders ours beside the paper's:
+#   bash scripts/figure15.sh [--methods NAME ...] [--seeds N] [--released DIR] [--limit N] [--dry-run] [--help]
+exec bash "$(dirname "${BASH_SOURCE[0]}")/python.sh" scripts/tables.py figure15 "$@"

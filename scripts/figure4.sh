@@ -1,7 +1,4 @@
 #!/usr/bin/env bash
-# Figure 4: errors of WRN-28-10 under common corruptions of Tiny-ImageNet, of the runs that are trained:
-#   bash scripts/figure4.sh [--released DIR] [--seeds N] [--methods NAME ...] [--limit N] [--no-run]
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-bash scripts/setup.sh
-exec .venv/bin/python eval_corruption.py --table figure4 "$@"
+# Figure 4: errors of WRN-28-10 under common corruptions of Tiny-ImageNet: launches what is missing, renders ours beside the paper's:
+#   bash scripts/figure4.sh [--methods NAME ...] [--seeds N] [--released DIR] [--limit N] [--dry-run] [--help]
+exec bash "$(dirname "${BASH_SOURCE[0]}")/python.sh" scripts/tables.py figure4 "$@"

@@ -1,7 +1,4 @@
 #!/usr/bin/env bash
-# Figure 5: accuracy of WRN-28-10 under FGSM on CIFAR-100 and Tiny-ImageNet, of the runs that are trained:
-#   bash scripts/figure5.sh [--seeds N] [--methods NAME ...] [--limit N] [--no-run]
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-bash scripts/setup.sh
-exec .venv/bin/python eval_adversarial.py --table figure5 --attacks fgsm "$@"
+# Figure 5: accuracy of WRN-28-10 under FGSM: launches what is missing, renders ours beside the paper's:
+#   bash scripts/figure5.sh [--methods NAME ...] [--seeds N] [--limit N] [--dry-run] [--help]
+exec bash "$(dirname "${BASH_SOURCE[0]}")/python.sh" scripts/tables.py figure5 "$@"

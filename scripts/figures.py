@@ -18,6 +18,7 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 
+import comparison
 from data.corruptions import HELD_OUT, SCORED
 from recipes import LABELS
 from records import BadInput, make_folder, write_whole
@@ -49,19 +50,7 @@ PRINT = {
     "pdf.fonttype": 42,  # TrueType: publishers refuse matplotlib's Type 3
 }
 RUN = ("dataset", "model", "method", "seed")
-NAMES = {  # as they are written in print
-    "cifar10": "CIFAR-10",
-    "cifar100": "CIFAR-100",
-    "svhn": "SVHN",
-    "tiny_imagenet": "Tiny-ImageNet",
-    "imagenet": "ImageNet",
-    "preactresnet18": "PreActResNet18",
-    "preactresnet34": "PreActResNet34",
-    "wrn28_10": "WRN-28-10",
-    "resnet50": "ResNet50",
-    "resnet101": "ResNet101",
-    "resnet152": "ResNet152",
-} | LABELS
+NAMES = comparison.NAMES | LABELS  # as they are written in print
 BAR_ROWS = (("noise", "blur"), ("weather", "digital"), ("held out",))  # groups of corruptions
 
 

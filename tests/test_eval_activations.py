@@ -164,13 +164,13 @@ SMALL = ["--width", 4, "--epochs", 1, "--train-per-class", 4, "--batch-size", 20
 def test_a_table_is_printed_and_drawn(tmp_path, capsys):
     given = ["--table", "demo", "--seeds", 2, "--methods", "none", "mixup", "--out", tmp_path, *SMALL]
     grid = grids.grid_of(eval_activations.parser().parse_args(list(map(str, given))))
-    for recipe in grid.recipes():
-        train.run(recipe, data_dir=tmp_path, out=grid.runs, device="cpu", quiet=True)
+    for run in grid.runs():
+        train.run(run.recipe, data_dir=tmp_path, out=run.files.out, device="cpu", quiet=True)
     assert evaluate(tmp_path, *given, "--limit", 50) == 0
     printed = capsys.readouterr().out
     rows = {line.split("|")[1].strip(): line for line in printed.splitlines() if line.startswith("| conv1")}
     assert list(rows) == ["conv1 mean", "conv1 median", "conv1 maximum"]
-    path = grid.runs / f"{RUN}.best.activations-limit50.json"
+    path = grid.folder(grid.overrides) / f"{RUN}.best.activations-limit50.json"
     curves = [
         json.loads(path.with_name(path.name.replace("seed0", f"seed{seed}")).read_text())["curves"] for seed in (0, 1)
     ]

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import attacks
+import comparison
 import eval_adversarial
 import evaluation
 import grids
@@ -99,7 +100,9 @@ def test_all_attacks_end_to_end(tmp_path, train_tiny, monkeypatch, capsys):
         kind = "converged" if few == "ddn" else "cw"
         near, far = found[kind]["cases"][many], found["table5"]["cases"][few]
         assert near["found"] == 100 and 0 < near["median_distance"] <= (far["median_distance"] or math.inf)
-        assert f"| {many}: median distance | {grids.plus_minus(near['median_distance'], math.nan)} (1) |" in printed
+        assert (
+            f"| {many}: median distance | {comparison.plus_minus(near['median_distance'], math.nan)} (1) |" in printed
+        )
     assert sum(errors(found["table5"], "pgd_linf")) < sum(errors(found["strongest"], "pgd_restarts"))
 
 
@@ -172,7 +175,7 @@ def concluded(study, subject, x, y):
     return cases, arrays
 
 
-def test_the_row_says_so_where_pgd_is_weaker_than_fgsm():
+def test_the_row_says_so_where_pgd_is_weaker_than_fgsm(capsys):
     subject, x, y = linear_subject()
     weak, _ = concluded(Benchmark("table5", {"pgd_linf": attacks.AS_LABELLED["pgd_linf"]}), subject, x, y)
     study = Benchmark("converged", {"pgd_linf": attacks.CONVERGED["pgd_linf_7"]})
@@ -183,8 +186,11 @@ def test_the_row_says_so_where_pgd_is_weaker_than_fgsm():
     case = weak[f"pgd_linf@{weaker[0]}"]
     assert case["remark"] == f"weaker than FGSM, whose error is {weak[f'fgsm@{weaker[0]}']['error']:.2f} %"
     run = {"dataset": "digits", "model": "preactresnet18", "method": "none", "images": 12}
-    results = [run | {"seed": 0, "cases": weak}, run | {"seed": 1, "cases": strong}]
-    printed = evaluation.markdown(study, results, "title")
+    results = [
+        run | {"seed": seed, "cases": cases, "recipe": {"seed": seed}} for seed, cases in enumerate((weak, strong))
+    ]
+    assert evaluation.show(study, results, None, "best")
+    printed = capsys.readouterr().out
     assert f"| pgd_linf@{weaker[0]} (weaker than FGSM: 1 of 2 runs) | " in printed and "| fgsm@1/255 | " in printed
 
 
@@ -208,7 +214,7 @@ def test_spread_of_distances():
 
 
 def test_the_paper_stands_beside_table_5_alone():
-    paper = grids.paper_numbers("table5")
+    paper = grids.paper_numbers(["table5"])
     metric = Benchmark("table5", attacks.AS_LABELLED).paper_metric
     for name in ("deepfool", "ddn", "cw", "pgd_linf"):
         assert ("tiny_imagenet", "wrn28_10", "patchup_soft", metric(f"{name}@8/255")) in paper

@@ -21,7 +21,7 @@ import grids
 import recipes
 from data import DataError, corrupted, corruptions
 from data.loaders import MemoryLoader, Pool
-from records import BadInput, RunFiles
+from records import BadInput
 
 TWO = {"brightness": "weather", "impulse_noise": "noise"}  # one draws random numbers, one does not
 SCORED = tuple(corruptions.SCORED)
@@ -503,12 +503,12 @@ def test_a_table_is_written_and_drawn(tmp_path, two):
     args = ["--table", "demo", "--methods", "none", "mixup", "--seeds", "1", "--limit", "4", "--out", str(tmp_path)]
     args += ["--data-dir", str(tmp_path / "images"), "--workers", "0"]
     grid = grids.grid_of(eval_corruption.parser().parse_args(args))
-    for recipe in grid.recipes():
-        save_checkpoint(RunFiles(grid.runs, recipe).best, recipe, 10)
+    for run in grid.runs():
+        save_checkpoint(run.files.best, run.recipe, 10)
     assert eval_corruption.main(args) == 0
     (table,) = (tmp_path / "tables").glob("*-corruption-limit4.md")
     text = table.read_text()
-    assert "| preactresnet18, digits | No Mixup | Input Mixup |" in text and "\n| brightness | " in text
+    assert "| PreActResNet18, digits | No Mixup | Input Mixup |" in text and "\n| brightness | " in text
     assert "digits-c-like (generated from the test set, 32 px table, png, seed 0)" in text
     figure = tmp_path / "figures" / table.stem
     assert figure.with_suffix(".png").stat().st_size > 10000

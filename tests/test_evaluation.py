@@ -11,7 +11,6 @@ import data
 import engine
 import evaluation
 import grids
-import recipes
 from evaluation import Record, Study, outcomes
 from records import BadInput, load_checkpoint
 
@@ -349,7 +348,7 @@ DEMO = ("--table", "demo", "--methods", "none", "mixup", "--seeds", "1", "--widt
 def demo_runs(train_tiny, tmp_path, **options):
     grid = grids.grid_of(evaluation.parser("").parse_args([*DEMO, "--out", str(tmp_path)]))
     plain = {"train_per_class": None, "batch_size": None}
-    return grid, train_tiny(out=grid.runs, **plain | options)
+    return grid, train_tiny(out=grid.folder(grid.overrides), **plain | options)
 
 
 def test_a_tables_checkpoints(train_tiny, tmp_path, capsys):
@@ -359,18 +358,18 @@ def test_a_tables_checkpoints(train_tiny, tmp_path, capsys):
         status = evaluation.main(evaluation.parser(""), lambda args: [Clean()], [*DEMO, "--out", str(tmp_path)])
     assert status == 0
     assert [str(w.message) for w in caught if "not trained" in str(w.message)] == [
-        f"1 of the 2 runs of demo are not trained (in {grid.runs}): "
-        "train them by scripts/tables.py demo with the same flags"
+        f"1 of the 2 runs of demo are not trained (in {grid.folder(grid.overrides)}): "
+        "scripts/tables.py demo with the same flags trains them"
     ]
-    text = (tmp_path / "tables" / f"demo-none-mixup-seeds1{grid.tag}-clean.md").read_text()
-    assert text in capsys.readouterr().out
+    text = (tmp_path / "tables" / f"{grid.file_name}-clean.md").read_text()
     error = f"{result['test_error']:.2f} (1)"
-    assert text.splitlines()[4:] == [
-        "| preactresnet18, digits | No Mixup | Input Mixup |",
+    table = [
+        "| PreActResNet18, digits | No Mixup | Input Mixup |",
         "| --- | ---: | ---: |",
         f"| first | {error} | missing |",
         f"| second | {error} | missing |",
     ]
+    assert text.splitlines()[4:8] == table and "\n".join(table) in capsys.readouterr().out
     assert "(not the paper's recipe: width 4, epochs 1)" in text
 
 
@@ -387,46 +386,39 @@ def test_a_table_of_which_nothing_is_trained(tmp_path, capsys):
     line = refused(capsys, "--table", "table4", "--out", tmp_path)
     assert (
         "30 of the 30 runs of table4 are not trained" in line
-        and "train them by scripts/tables.py table2 with the same flags" in line
+        and "scripts/tables.py table4 with the same flags trains them" in line
     )
 
 
-def test_ours_above_the_papers():
+def test_ours_beside_the_papers(tmp_path):
     def result(method, seed, error):
         where = {"dataset": "cifar100", "model": "preactresnet34", "method": method, "seed": seed, "images": 10000}
-        return where | {"cases": {"clean": {"error": error / 2}, "rotate_20": {"error": error}}}
+        return where | {
+            "cases": {"clean": {"error": error / 2}, "rotate_20": {"error": error}},
+            "recipe": {"seed": seed},
+        }
 
     results = [result("cutout", 0, 37.0), result("cutout", 1, 39.0), result("patchup_hard", 0, 30.0)]
-    cells = [("cifar100", "preactresnet34", method) for method in ("cutout", "cutmix", "patchup_hard")]
-    text = evaluation.markdown(Clean(), results, "Table 4", cells, grids.paper_numbers("table4"))
-    assert text == (
-        "### Table 4\n"
-        "\n"
-        "error (%), 10000 images: mean ± sample standard deviation (number of runs).\n"
-        "\n"
-        "| preactresnet34, cifar100 | Cutout | CutMix | Hard PatchUp |\n"
-        "| --- | ---: | ---: | ---: |\n"
-        "| clean | 19.00 ± 0.71 (2) | missing | 15.00 (1) |\n"
-        "| rotate_20 | 38.00 ± 1.41 (2) | missing | 30.00 (1) |\n"
-        "| (paper) | 37.45 ± 0.53 | 35.42 ± 0.33 | 30.41 ± 0.52 |\n"
-    )
+    methods = ("--methods", "cutout", "cutmix", "patchup_hard")
+    given = evaluation.parser("").parse_args(["--table", "table4", *methods, "--out", str(tmp_path)])
+    evaluation.show(Clean(), results, grids.grid_of(given), "best")
+    text = (tmp_path / "tables/table4-cutout-cutmix-patchup_hard-clean.md").read_text().splitlines()
+    assert text[0] == "### Table 4: test error under affine deformations: clean"
+    assert text[2].endswith("Error (%), 10000 images.")
+    assert text[4:8] == [
+        "| PreActResNet34, CIFAR-100 | Cutout | CutMix | Hard PatchUp |",
+        "| --- | ---: | ---: | ---: |",
+        "| clean | <ins>19.00 ± 0.71 (2 of 5)</ins> | missing | **15.00 (1 of 5)** |",
+        "| rotate_20 | <ins>38.00 ± 1.41 (2 of 5)</ins> / 37.45 ± 0.53 | missing / <ins>35.42 ± 0.33</ins> "
+        "| **30.00 (1 of 5)** / **30.41 ± 0.52** |",
+    ]
 
 
 @pytest.mark.parametrize(("table", "metric", "count"), [("table4", "test_error@", 48), ("table5", "@", 36)])
 def test_the_papers_numbers_are_all_there(table, metric, count):
-    paper = grids.paper_numbers(table)
-    cells = set(recipes.TABLES[table].cells())
+    paper = grids.paper_numbers([table])
+    cells = {cell[:3] for cell in grids.grid_of(evaluation.parser("").parse_args(["--table", table])).cells()}
     assert len([key for key in paper if key[:3] in cells and metric in key[3]]) == count
-
-
-def test_every_grid_resolves():
-    for name in recipes.TABLES:
-        grid = grids.grid_of(evaluation.parser("").parse_args(["--table", name]))
-        assert len(grid.recipes()) == len(grid.table.cells()) * len(grid.table.seeds)
-        if trained_by := grid.table.trained_by:
-            sources = [recipes.TABLES[one] for one in trained_by.split(" and ")]
-            cells = {cell for source in sources for cell in source.cells()}
-            assert set(grid.table.cells()) <= cells and not any(source.overrides for source in sources)
 
 
 def test_what_is_kept_of_every_image():

@@ -1,0 +1,304 @@
+"""Ours beside the paper's: the statistics of a table's cells, and the table as Markdown, CSV, LaTeX and JSON.
+
+A comparison is a DataFrame with a row a cell and metric, in the table's order:
+
+    dataset, model, method, variant, label    the cell, and how its row is headed
+    metric, heading, better                   better: `lower`, `higher`, or nothing where neither is
+    n, wanted, mean, std                      of ours: runs, and how many there shall be (0: cited); std: sample's
+    paper_mean, paper_std, difference         difference: ours minus the paper's
+    to_none, to_none_low, to_none_high        ours minus the method `none`'s, with its 95 % interval after Welch
+    best_other, to_best, to_best_low, to_best_high    the same to the best other row of the block, and its label
+    rank, paper_rank                          1 and 2 for the best and the second best of a block
+
+A block is what is compared: the rows of one data set, network and metric. What does not exist is NaN or None.
+"""
+
+import json
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from records import make_folder, write_json, write_whole
+
+CONFIDENCE = 0.95
+BLOCK = ["dataset", "model", "metric"]
+CELL = ["dataset", "model", "method", "variant"]
+NAMES = {  # as they are written in print
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "svhn": "SVHN",
+    "tiny_imagenet": "Tiny-ImageNet",
+    "imagenet": "ImageNet",
+    "preactresnet18": "PreActResNet18",
+    "preactresnet34": "PreActResNet34",
+    "wrn28_10": "WRN-28-10",
+    "resnet50": "ResNet50",
+    "resnet101": "ResNet101",
+    "resnet152": "ResNet152",
+}
+LEGEND = "Ours: mean ± sample standard deviation (number of runs). **Best**, <ins>second best</ins>."
+INTERVALS = "In brackets: the 95 % interval of a difference of means, after Welch."
+
+
+class Header(NamedTuple):
+    """What a table says of itself."""
+
+    name: str  # in recipes.TABLES
+    title: str
+    note: str = ""  # what differs from the paper's recipe
+    remark: str = ""
+    layout: str = "methods"  # what the overview has a row each of; or `metrics`
+
+
+# ---- statistics ----
+
+
+def compare(cells, metrics, values, paper, wanted):
+    """The comparison of a table.
+
+    cells: {grids.Cell: recipes.Row}; metrics: [recipes.Metric]; values: a DataFrame with CELL, metric and value, a row
+    a run; paper: see grids.paper_numbers; wanted: {Cell: number of runs that it shall have}.
+    """
+    found = dict(list(values.groupby([*CELL, "metric"]).value)) if len(values) else {}
+    blocks = []
+    for dataset, model in dict.fromkeys(cell[:2] for cell in cells):
+        here = {cell: row for cell, row in cells.items() if cell[:2] == (dataset, model)}
+        for metric in metrics:
+            ours = {cell: np.asarray(found.get((*cell, metric.name), ()), float) for cell in here}
+            blocks += block(here, metric, ours, paper, wanted)
+    return pd.DataFrame(blocks)
+
+
+def block(rows, metric, ours, paper, wanted):
+    """The rows of a comparison for one data set, network and metric, dicts; ours: {Cell: values of its runs}."""
+    sign = {"lower": 1, "higher": -1, "": math.nan}[metric.better]
+    theirs = {cell: paper.get((*cell[:3], _paper_metric(metric, cell)), (math.nan, math.nan)) for cell in rows}
+    ranks = ranking({cell: sign * values.mean() for cell, values in ours.items() if len(values)})
+    paper_ranks = ranking({cell: sign * mean for cell, (mean, _) in theirs.items()})
+    none = next((values for cell, values in ours.items() if cell.method == "none"), ())
+    found = []
+    for cell, row in rows.items():
+        values, (paper_mean, paper_std) = ours[cell], theirs[cell]
+        others = {other: sign * v.mean() for other, v in ours.items() if other != cell and len(v)}
+        best = min(others, key=others.get) if others and metric.better and len(values) else None
+        mean, std = average(values)
+        found.append(
+            {
+                **cell._asdict(),
+                "label": row.label,
+                "metric": metric.name,
+                "heading": metric.heading,
+                "better": metric.better,
+                "n": len(values),
+                "wanted": wanted.get(cell, 0),
+                "mean": mean,
+                "std": std,
+                "paper_mean": paper_mean,
+                "paper_std": paper_std,
+                "difference": mean - paper_mean,
+                **interval("to_none", values, none if cell.method != "none" else ()),
+                "best_other": rows[best].label if best else None,
+                **interval("to_best", values, ours[best] if best else ()),
+                "rank": ranks.get(cell),
+                "paper_rank": paper_ranks.get(cell),
+            }
+        )
+    return found
+
+
+def _paper_metric(metric, cell):
+    return (metric.paper or metric.name) + (f"@{cell.variant}" if cell.variant else "")
+
+
+def average(values):
+    """Mean and sample standard deviation; NaN where there are too few."""
+    mean = values.mean() if len(values) else math.nan
+    with np.errstate(invalid="ignore"):  # infinite values have no deviation
+        return mean, values.std(ddof=1) if len(values) > 1 else math.nan
+
+
+def ranking(scores):
+    """{key: 1 or 2} for the best and the second best of {key: score}, the lowest being the best; ties share one."""
+    scores = {key: score for key, score in scores.items() if math.isfinite(score)}
+    best = sorted(set(scores.values()))[:2]
+    return {} if len(best) < 2 else {key: 1 + best.index(score) for key, score in scores.items() if score in best}
+
+
+def interval(name, ours, others):
+    """The difference of two means as {name, name_low, name_high}: with its interval from two runs each on."""
+    difference = ours.mean() - others.mean() if len(ours) and len(others) else math.nan
+    low = high = math.nan
+    if len(ours) > 1 and len(others) > 1 and np.isfinite([*ours, *others]).all() and ours.std() + others.std() > 0:
+        low, high = stats.ttest_ind(ours, others, equal_var=False).confidence_interval(CONFIDENCE)
+    return {name: difference, f"{name}_low": float(low), f"{name}_high": float(high)}
+
+
+# ---- texts ----
+
+
+def plus_minus(mean, std):
+    """Mean and standard deviation with enough digits to tell them apart; one run has no deviation."""
+    digits = 0 if abs(mean) >= 1000 else 2 if abs(mean) >= 1 else 3
+    return f"{mean:.{digits}f}" + ("" if math.isnan(std) else f" ± {std:.{digits}f}")
+
+
+def ours_text(row):
+    """`12.34 ± 0.56 (5)`, `(3 of 5)` where runs are not done, `missing` where none is, `cited` where none shall be."""
+    if not row.wanted:
+        return "cited"
+    if not row.n:
+        return "missing"
+    count = f"{row.n}" if row.n == row.wanted else f"{row.n} of {row.wanted}"
+    return f"{plus_minus(row['mean'], row['std'])} ({count})"
+
+
+def paper_text(row):
+    """The paper's number, or nothing."""
+    return "" if math.isnan(row.paper_mean) else plus_minus(row.paper_mean, row.paper_std)
+
+
+def difference_text(value, low=math.nan, high=math.nan):
+    """`-1.23 [-1.50, -0.96]`, without the interval where there is none, or nothing."""
+    if not math.isfinite(value):
+        return ""
+    digits = 2 if abs(value) >= 0.1 else 3
+    return f"{value:+.{digits}f}" + ("" if math.isnan(low) else f" [{low:+.{digits}f}, {high:+.{digits}f}]")
+
+
+def marked(text, rank, best, second):
+    """text within the marks of its rank; best and second: what stands before and behind."""
+    before, behind = {1: best, 2: second}.get(rank, ("", ""))
+    return before + text + behind if text else ""
+
+
+MARKDOWN = ("**", "**"), ("<ins>", "</ins>")
+LATEX = (r"\textbf{", "}"), (r"\underline{", "}")
+
+
+def place(model, dataset):
+    """`WRN-28-10, CIFAR-100`."""
+    return f"{NAMES.get(model, model)}, {NAMES.get(dataset, dataset)}"
+
+
+def markdown(header, frame, details=True):
+    """The table: an overview, and block by block the differences with their intervals (or, of one block, these alone).
+
+    details: False leaves out the blocks where there is an overview.
+    """
+    lines = [f"### {header.title}", "", " ".join(filter(None, [LEGEND, header.remark]))]
+    blocks = list(frame.groupby(BLOCK, sort=False))
+    if len(blocks) > 1:
+        lines += overview(frame, header.layout)
+    if len(blocks) > 1 and not details:
+        blocks = []
+    if blocks:
+        lines += ["", INTERVALS]
+    for (dataset, model, _), rows in blocks:
+        paper = bool(rows.paper_mean.notna().any())
+        heads = ["ours", *["paper", "ours - paper"] * paper, "to No Mixup", "to the best other"]
+        head = f"{place(model, dataset)}: {rows.heading.iloc[0]}"
+        lines += ["", f"| {head} | " + " | ".join(heads) + " |", "| --- |" + " ---: |" * len(heads)]
+        for _, row in rows.iterrows():
+            texts = [marked(ours_text(row), row["rank"], *MARKDOWN)]
+            if paper:
+                texts += [marked(paper_text(row), row.paper_rank, *MARKDOWN), difference_text(row.difference)]
+            texts.append(difference_text(row.to_none, row.to_none_low, row.to_none_high))
+            best = difference_text(row.to_best, row.to_best_low, row.to_best_high)
+            texts.append(f"{best} ({row.best_other})" if best else "")
+            lines.append(f"| {row.label} | " + " | ".join(texts) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def overview(frame, layout):
+    """Lines of a table a network, the paper's number behind ours.
+
+    layout: `methods`, with a column a data set and metric, or `metrics`, with a column a method.
+    """
+    lines = []
+    for model, rows in frame.groupby("model", sort=False):
+        several = rows.dataset.nunique() > 1
+        name = NAMES.get(model, model) if several else place(model, rows.dataset.iloc[0])
+        heads = [f"{NAMES.get(row.dataset, row.dataset)} " * several + row.heading for row in rows.itertuples()]
+        texts = [overview_text(row) for _, row in rows.iterrows()]
+        cells = pd.DataFrame({"method": rows.label, "column": heads, "text": texts})
+        table = cells.pivot(index="method", columns="column", values="text")
+        table = table.loc[list(dict.fromkeys(rows.label)), list(dict.fromkeys(heads))]
+        if layout == "metrics":
+            table = table.T
+        lines += ["", f"| {name} | " + " | ".join(table.columns) + " |", "| --- |" + " ---: |" * len(table.columns)]
+        lines += [f"| {head} | " + " | ".join(line) + " |" for head, line in zip(table.index, table.to_numpy())]
+    if frame.paper_mean.notna().any():
+        lines += ["", "Ours / the paper's."]
+    return lines
+
+
+def overview_text(row):
+    """Ours / the paper's of one cell, marked."""
+    paper = marked(paper_text(row), row.paper_rank, *MARKDOWN)
+    return marked(ours_text(row), row["rank"], *MARKDOWN) + (f" / {paper}" if paper else "")
+
+
+def latex(header, frame):
+    """The table for LaTeX with booktabs: a part a network, a row a method, for every column ours and the paper's."""
+    columns = dict(list(frame.groupby(["dataset", "metric"], sort=False)))
+    with_paper = {key: bool(part.paper_mean.notna().any()) for key, part in columns.items()}
+    count = len(columns) + sum(with_paper.values())
+    heads, subheads = [], []
+    for key, part in columns.items():
+        name = f"{NAMES.get(key[0], key[0])} " * (frame.dataset.nunique() > 1) + part.heading.iloc[0]
+        heads.append(rf"\multicolumn{{{1 + with_paper[key]}}}{{c}}{{{escaped(name)}}}")
+        subheads += ["ours", *["paper"] * with_paper[key]]
+    lines = [
+        rf"% {header.title}",
+        r"\begin{table}",
+        r"  \centering",
+        rf"  \caption{{{escaped(' '.join(filter(None, [header.title + '.', header.remark])))}}}",
+        rf"  \begin{{tabular}}{{l{'r' * count}}}",
+        r"    \toprule",
+        *("    & " + " & ".join(line) + r" \\" for line in (heads, subheads)),
+    ]
+    for model, rows in frame.groupby("model", sort=False):
+        lines += [r"    \midrule", rf"    \multicolumn{{{1 + count}}}{{l}}{{{escaped(NAMES.get(model, model))}}} \\"]
+        for label, cells in rows.groupby("label", sort=False):
+            there = {(row.dataset, row.metric): row for _, row in cells.iterrows()}
+            texts = [text for key in columns for text in latex_texts(there.get(key), with_paper[key])]
+            lines.append(f"    {escaped(label)} & " + " & ".join(texts) + r" \\")
+    return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}"]) + "\n"
+
+
+def latex_texts(row, paper):
+    """Ours, and the paper's, of one cell; row None where the table has none."""
+    if row is None:
+        return [""] * (1 + paper)
+    ours = marked(escaped(ours_text(row)), row["rank"], *LATEX)
+    return [ours, marked(escaped(paper_text(row)), row.paper_rank, *LATEX)] if paper else [ours]
+
+
+def escaped(text):
+    """Text as LaTeX takes it."""
+    for character in "\\&%$#_{}":
+        text = text.replace(character, rf"\{character}" if character != "\\" else r"\textbackslash ")
+    return text.replace("±", r"$\pm$").replace("~", r"\textasciitilde ").replace("^", r"\textasciicircum ")
+
+
+# ---- files ----
+
+
+def publish(header, frame, out, file_name, runs):
+    """Write <out>/tables/<file_name>.md, .csv, .tex and .json, and the runs' own values to -runs.csv; print it."""
+    folder = out / "tables"
+    make_folder(folder)
+    contents = {
+        ".md": markdown(header, frame),
+        ".csv": frame.to_csv(index=False),
+        ".tex": latex(header, frame),
+        "-runs.csv": runs.to_csv(index=False),
+    }
+    for suffix, content in contents.items():
+        write_whole(folder / f"{file_name}{suffix}", lambda file, content=content: file.write(content.encode()))
+    write_json(folder / f"{file_name}.json", header._asdict() | {"rows": json.loads(frame.to_json(orient="records"))})
+    print(markdown(header, frame, details=False))
+    print(f"written to {folder / file_name}.md (with all differences and intervals), .csv, .tex and .json")
