@@ -51,3 +51,13 @@ FACTS = {
     "digits": Facts(_HALF, _HALF, 2, False, 32, 10, 10),
     "folder": Facts(_HALF, _HALF, None, True, None, None, None),
 }
+
+# The training images of every class in the full set, validation included, for what is planned before images are there.
+TRAIN_IMAGES = {
+    "cifar10": (5000,) * 10,
+    "cifar100": (500,) * 100,
+    "svhn": (4948, 13861, 10585, 8497, 7458, 6882, 5727, 5595, 5045, 4659),
+    "tiny_imagenet": (500,) * 200,
+    "imagenet": (1281,) * 833 + (1282,) * 167,  # in truth 732 to 1300
+    "digits": (99, 102, 100, 104, 98, 100, 101, 99, 98, 99),
+}

@@ -1,34 +1,51 @@
-"""The nine methods of the paper's comparison, under one contract (see base.py).
+"""The nine methods of the paper's comparison, and others, under one contract (see base.py).
 
     regularizer = build("patchup_hard", num_classes=100, gamma=0.5)
 
-A new method is a class derived from Regularizer and a line in METHODS; its keyword arguments become its flags once
-recipes.Recipe has fields of these names.
+A new method is a file in this folder with a class derived from Regularizer that has a `name` of its own; METHODS finds
+it there. Its keyword arguments are its flags, those that no method had before once recipes.Recipe has fields for them.
 """
 
 import inspect
+from importlib import import_module
+from pkgutil import iter_modules
 
 from .base import CRITERIA, Regularizer
-from .cutmix import CutMix
-from .cutout import Cutout
-from .dropblock import DropBlock
-from .mixup import ManifoldMixup, Mixup
-from .patchup import HardPatchUp, PatchUp, SoftPatchUp
-from .puzzlemix import PuzzleMix
+from .patchup import PatchUp
 
-METHODS = {
-    "none": Regularizer,
-    "mixup": Mixup,
-    "manifold_mixup": ManifoldMixup,
-    "cutout": Cutout,
-    "cutmix": CutMix,
-    "dropblock": DropBlock,
-    "puzzlemix": PuzzleMix,
-    "patchup_soft": SoftPatchUp,
-    "patchup_hard": HardPatchUp,
-}
+PAPER = (
+    "none",
+    "mixup",
+    "manifold_mixup",
+    "cutout",
+    "dropblock",
+    "cutmix",
+    "puzzlemix",
+    "patchup_soft",
+    "patchup_hard",
+)
 
-__all__ = ["CRITERIA", "METHODS", "PatchUp", "Regularizer", "build", "hyperparameters"]
+
+def methods_in(modules):
+    """{name: class} of the methods that these modules define, the paper's first, the others in order of their names.
+
+    Raises ImportError where two classes have the same name.
+    """
+    found = {}
+    for module in modules:
+        for cls in vars(module).values():
+            if not (inspect.isclass(cls) and issubclass(cls, Regularizer) and cls.__module__ == module.__name__):
+                continue
+            if "name" in vars(cls) and (other := found.setdefault(cls.name, cls)) is not cls:
+                where = [f"{one.__module__}.{one.__name__}" for one in (other, cls)]
+                raise ImportError(f"{' and '.join(where)} have the same name, {cls.name!r}: give one of them another")
+    return {name: found[name] for name in (*PAPER, *sorted(found.keys() - set(PAPER))) if name in found}
+
+
+METHODS = methods_in(import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__))
+globals().update({cls.__name__: cls for cls in METHODS.values()})  # from regularizers import CutMix
+
+__all__ = ["CRITERIA", "METHODS", "PAPER", "PatchUp", "Regularizer", "build", "hyperparameters"]
 
 
 def build(method, num_classes, criterion="bce", **options):

@@ -63,6 +63,8 @@ class CutMix(Regularizer):
     Raises ValueError for an impossible value.
     """
 
+    name = "cutmix"
+
     def __init__(self, num_classes, criterion="bce", *, prob=0.4, alpha=1.0):
         super().__init__(num_classes, criterion)
         check_probability("prob", prob)

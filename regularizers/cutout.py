@@ -37,6 +37,8 @@ class Cutout(Regularizer):
     Raises ValueError for an impossible value.
     """
 
+    name = "cutout"
+
     def __init__(self, num_classes, criterion="bce", *, length=16, mask_per="batch"):
         super().__init__(num_classes, criterion)
         check_positive("length", length)

@@ -79,6 +79,8 @@ class DropBlock(Regularizer):
     Raises ValueError for an impossible value.
     """
 
+    name = "dropblock"
+
     def __init__(self, num_classes, criterion="bce", *, keep_prob=0.9, block_size=7, layers=(1, 2)):
         super().__init__(num_classes, criterion)
         if not 0 < keep_prob <= 1:

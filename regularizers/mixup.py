@@ -30,6 +30,8 @@ class ManifoldMixup(Regularizer):
     Raises ValueError for an impossible value.
     """
 
+    name = "manifold_mixup"
+
     def __init__(self, num_classes, criterion="bce", *, alpha=1.5, layers=(0, 1, 2)):
         super().__init__(num_classes, criterion)
         check_positive("alpha", alpha)
@@ -55,6 +57,8 @@ class ManifoldMixup(Regularizer):
 
 class Mixup(ManifoldMixup):
     """Mixup: Manifold Mixup of the images alone. alpha above 0 (1.0 for CIFAR and SVHN)."""
+
+    name = "mixup"
 
     def __init__(self, num_classes, criterion="bce", *, alpha=1.0):
         super().__init__(num_classes, criterion, alpha=alpha, layers=(0,))

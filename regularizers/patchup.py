@@ -65,7 +65,10 @@ class PatchUp(Regularizer):
         layers: stage indices k to draw from, uniformly; 0 is the image.
         mask_per: `batch`, one mask for all samples, as the official code; or `sample`.
         input_mask: at k = 0 a CutMix `box`, or a `patchup` mask (Table 7).
-        loss_terms: of equation 6, `both`, the `first` or the `second` (Table 6).
+        loss_terms: of equation 6, `both`, the `first` or the `second` (Table 6); or `official_second`, what the
+            official code computes where it is asked for the second alone: (1 - p_u) l(f, Y) + l(f, W).
+        input_target: W at k = 0: `mixed`, equations 7 and 8; or the sample's `own` label, as in the official WRN,
+            where the two terms then differ.
 
     Raises ValueError for an impossible value.
     """
@@ -82,6 +85,7 @@ class PatchUp(Regularizer):
         mask_per="batch",
         input_mask="box",
         loss_terms="both",
+        input_target="mixed",
     ):
         super().__init__(num_classes, criterion)
         check_probability("prob", prob)
@@ -89,7 +93,8 @@ class PatchUp(Regularizer):
         check_layers(layers)
         check_choice("mask_per", mask_per, ("batch", "sample"))
         check_choice("input_mask", input_mask, ("box", "patchup"))
-        check_choice("loss_terms", loss_terms, ("both", "first", "second"))
+        check_choice("loss_terms", loss_terms, ("both", "first", "second", "official_second"))
+        check_choice("input_target", input_target, ("mixed", "own"))
         self.block_sizes = (block_size,) if isinstance(block_size, int) else tuple(block_size)
         for size in self.block_sizes:
             check_positive("block_size", size)
@@ -99,6 +104,7 @@ class PatchUp(Regularizer):
         self.mask_per = mask_per
         self.input_mask = input_mask
         self.loss_terms = loss_terms
+        self.input_target = input_target
 
     def block_size_at(self, k):
         """The block's side at stage k; the last one given holds for all stages after it."""
@@ -143,7 +149,8 @@ class PatchUp(Regularizer):
         M = self.draw_mask(k, h)
         self.p_u = M.float().mean(dim=(1, 2, 3))[:, None]  # [1 or B, 1]
         self.Y = self.lam * self.y_i + (1 - self.lam) * self.y_i[self.partner]
-        self.target = self.p_u * self.y_i + (1 - self.p_u) * self.Y  # W
+        if k > 0 or self.input_target == "mixed":
+            self.target = self.p_u * self.y_i + (1 - self.p_u) * self.Y  # W
         if self.lam == 0:
             return mix_hard(h, M, self.partner)
         return mix_soft(h, M, self.lam, self.partner)
@@ -153,13 +160,17 @@ class PatchUp(Regularizer):
         if self.k is None:
             return super().loss(logits)
         p_u = self.p_u[:, 0]
-        first = p_u * self.criterion(logits, self.y_i) + (1 - p_u) * self.criterion(logits, self.Y)
+        others = (1 - p_u) * self.criterion(logits, self.Y)
+        first = p_u * self.criterion(logits, self.y_i) + others
         second = self.criterion(logits, self.target)
-        return {"both": first + second, "first": first, "second": second}[self.loss_terms].mean()
+        terms = {"both": first + second, "first": first, "second": second, "official_second": others + second}
+        return terms[self.loss_terms].mean()
 
 
 class HardPatchUp(PatchUp):
     """Hard PatchUp: blocks are swapped. Defaults: the paper's."""
+
+    name = "patchup_hard"
 
     def __init__(self, num_classes, criterion="bce", *, prob=0.7, gamma=0.5, **options):
         super().__init__(num_classes, criterion, prob=prob, gamma=gamma, **options)
@@ -170,6 +181,8 @@ class HardPatchUp(PatchUp):
 
 class SoftPatchUp(PatchUp):
     """Soft PatchUp: blocks are mixed, lambda ~ Beta(alpha, alpha) once a batch, alpha > 0. Defaults: the paper's."""
+
+    name = "patchup_soft"
 
     def __init__(self, num_classes, criterion="bce", *, prob=1.0, gamma=0.75, alpha=2.0, **options):
         super().__init__(num_classes, criterion, prob=prob, gamma=gamma, **options)

@@ -210,6 +210,8 @@ class PuzzleMix(Regularizer):
     Raises ValueError for an impossible value, and for images that are not square or that no block count divides.
     """
 
+    name = "puzzlemix"
+
     def __init__(
         self,
         num_classes,

@@ -161,9 +161,72 @@ def test_both_terms_are_equal_and_sum_to_twice_the_second(method, criterion, mas
     assert torch.allclose(found["first"][1], found["second"][1], atol=1e-7)
 
 
-def test_unmixed_batches_have_the_plain_loss():
+def plain_loss(criterion, logits, target):
+    """The criterion of one sample, class by class: logits and target [C], lists of floats."""
+    top = max(logits)
+    p = [math.exp(value - top) for value in logits]
+    p = [value / sum(p) for value in p]
+    if criterion == "ce":
+        return -sum(t * math.log(q) for t, q in zip(target, p))
+    return -sum(t * math.log(q) + (1 - t) * math.log(1 - q) for t, q in zip(target, p)) / len(p)
+
+
+@pytest.mark.parametrize("method", ["patchup_soft", "patchup_hard"])
+@pytest.mark.parametrize("criterion", list(CRITERIA))
+@pytest.mark.parametrize("mask_per", ["batch", "sample"])
+@pytest.mark.parametrize("k, input_target", [(0, "mixed"), (0, "own"), (1, "mixed"), (1, "own")])
+@pytest.mark.parametrize("terms", ["both", "first", "second", "official_second"])
+def test_every_choice_of_terms_against_a_loop_over_samples(method, criterion, mask_per, k, input_target, terms):
+    """p_u counted in the mixed features, Y and W put together label by label, the official code's sum written out."""
+    h, y = batch(size=5)
+    options = {"prob": 1.0, "layers": (k,), "block_size": 3, "mask_per": mask_per, "input_mask": "patchup"}
+    regularizer = build(method, CLASSES, criterion, **options, input_target=input_target, loss_terms=terms)
+    for step in range(1000):
+        regularizer.seed(0, step)
+        regularizer.draw(h, y, None)
+        if (regularizer.partner != torch.arange(5)).all():  # a fixed point would look unmixed
+            break
+    kept = (regularizer.mix(k, h) == h).double().mean(dim=(1, 2, 3)).tolist()
+    lam = regularizer.lam
+    logits = torch.randn(5, CLASSES)
+    total = 0
+    for i, j in enumerate(regularizer.partner.tolist()):
+        own, partner = one_hot(y[[i, j]], CLASSES).tolist()
+        others = [lam * a + (1 - lam) * b for a, b in zip(own, partner)]
+        W = [kept[i] * a + (1 - kept[i]) * b for a, b in zip(own, others)]
+        if k == 0 and input_target == "own":
+            W = own
+        l_own, l_others, l_W = (plain_loss(criterion, logits[i].tolist(), target) for target in (own, others, W))
+        loss_alpha, loss_beta = {"both": (1, 1), "first": (1, 0)}.get(terms, (0, 1))
+        if terms == "official_second":  # loss_alpha belongs to the first product alone
+            total += loss_alpha * l_own * kept[i] + l_others * (1 - kept[i]) + loss_beta * l_W
+        else:
+            total += loss_alpha * (l_own * kept[i] + l_others * (1 - kept[i])) + loss_beta * l_W
+    assert regularizer.loss(logits).item() == pytest.approx(total / 5, rel=1e-4)
+
+
+@pytest.mark.parametrize("method", ["patchup_soft", "patchup_hard"])
+@pytest.mark.parametrize("input_target, equal", [("mixed", True), ("own", False)])
+def test_the_terms_differ_where_the_input_keeps_its_own_target(method, input_target, equal):
+    h, y = batch(height=16, width=10)
+    logits, found = torch.randn(len(y), CLASSES), {}
+    for terms in ("first", "second"):
+        options = {"prob": 1.0, "layers": (0,), "input_target": input_target, "loss_terms": terms}
+        regularizer = build(method, CLASSES, **options)
+        regularizer.seed(8)  # a key whose box is neither empty nor the whole image
+        regularizer.draw(h, y, None)
+        mixed_images = regularizer.mix(0, h)
+        found[terms] = regularizer.loss(logits).item()
+    assert not torch.equal(mixed_images, h)
+    assert (found["first"] == pytest.approx(found["second"], rel=1e-5)) == equal
+    own = CRITERIA["bce"](logits, one_hot(y, CLASSES)).mean().item()
+    assert (found["second"] == pytest.approx(own, rel=1e-6)) == (not equal)
+
+
+@pytest.mark.parametrize("terms", ["both", "first", "second", "official_second"])
+def test_unmixed_batches_have_the_plain_loss(terms):
     h, y = batch()
-    regularizer = HardPatchUp(CLASSES, prob=0.0)
+    regularizer = HardPatchUp(CLASSES, prob=0.0, loss_terms=terms, input_target="own")
     regularizer.draw(h, y, None)
     logits = torch.randn(len(y), CLASSES)
     assert all(regularizer.mix(k, h) is h for k in range(5))
@@ -242,7 +305,8 @@ def test_odd_batches(size):
         ({"layers": (-1,)}, "layers must be distinct stage indices"),
         ({"mask_per": "pixel"}, "mask_per must be one of batch, sample, not 'pixel'"),
         ({"input_mask": "disc"}, "input_mask must be one of box, patchup, not 'disc'"),
-        ({"loss_terms": "third"}, "loss_terms must be one of both, first, second, not 'third'"),
+        ({"loss_terms": "third"}, "loss_terms must be one of both, first, second, official_second, not 'third'"),
+        ({"input_target": "none"}, "input_target must be one of mixed, own, not 'none'"),
         ({"criterion": "mse"}, "criterion must be one of bce, ce, not 'mse'"),
     ],
 )

@@ -1,0 +1,104 @@
+"""How the methods are found: one file and one entry in recipes.py make a new one."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import recipes
+import regularizers
+from regularizers import PAPER, Regularizer, methods_in
+
+ROOT = Path(__file__).resolve().parent.parent
+
+NOISE = '''
+import torch
+
+from .base import Regularizer
+
+
+class Noise(Regularizer):
+    """Noise on the images."""
+
+    name = "a_noise"
+
+    def __init__(self, num_classes, criterion="bce", *, alpha=0.1):
+        super().__init__(num_classes, criterion)
+        self.alpha = alpha
+
+    def mix(self, k, h):
+        return h + self.alpha * torch.randn(h.shape, generator=self.generator(h.device)) if k == 0 else h
+'''
+
+
+def module(name, **classes):
+    """A module that defines these classes: {class name: the name it has as a method, or None}."""
+    made = ModuleType(name)
+    for cls, own in classes.items():
+        body = {"__module__": name} | ({} if own is None else {"name": own})
+        setattr(made, cls, type(cls, (Regularizer,), body))
+    return made
+
+
+def test_every_method_is_found_under_its_own_name_and_the_papers_come_first():
+    assert tuple(regularizers.METHODS)[:9] == PAPER
+    assert "feature_cutmix" in regularizers.METHODS
+    assert all(cls.name == name for name, cls in regularizers.METHODS.items())
+    assert regularizers.PatchUp not in regularizers.METHODS.values()
+
+
+def test_every_method_can_be_imported_from_the_package_and_built():
+    for name, cls in regularizers.METHODS.items():
+        assert getattr(regularizers, cls.__name__) is cls
+        assert type(regularizers.build(name, 10)) is cls
+
+
+def test_every_method_has_a_label_and_the_papers_have_theirs_in_the_same_order():
+    assert tuple(recipes.LABELS)[:9] == PAPER
+    assert recipes.LABELS.keys() == regularizers.METHODS.keys()
+
+
+def test_methods_are_the_classes_with_a_name_of_their_own_where_they_are_defined():
+    one, two = module("m.one", Late="z", Base=None), module("m.two", Early="b", Hard="patchup_hard")
+    two.Late = one.Late  # imported from there
+    two.Same = two.Early
+    two.number, two.cls = 3, dict
+    found = methods_in([one, two])
+    assert list(found) == ["patchup_hard", "b", "z"]
+    assert found["z"] is one.Late
+
+
+@pytest.mark.parametrize("classes", [("m.one.A", "m.two.B"), ("m.one.A", "m.one.B")])
+def test_two_methods_of_one_name_are_refused_with_both_classes_named(classes):
+    modules = {}
+    for path in classes:
+        folder, cls = path.rsplit(".", 1)
+        modules.setdefault(folder, {})[cls] = "mine"
+    with pytest.raises(ImportError, match=f"{classes[0]} and {classes[1]} have the same name, 'mine'"):
+        methods_in(module(name, **own) for name, own in modules.items())
+
+
+def test_one_file_and_one_label_are_a_method_that_trains(tmp_path):
+    """In a copy of the repository, as a user would."""
+    for folder in ("data", "models", "regularizers", "scripts"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ROOT.glob("*.py"):
+        shutil.copy(file, tmp_path)
+    (tmp_path / "regularizers/noise.py").write_text(NOISE)
+    text = (tmp_path / "recipes.py").read_text()
+    (tmp_path / "recipes.py").write_text(text.replace("LABELS = {", 'LABELS = {\n    "a_noise": "Noise",', 1))
+    command = [sys.executable, "train.py", "--dataset", "digits", "--model", "preactresnet18", "--method", "a_noise"]
+    command += ["--alpha", "0.2", "--width", "4", "--epochs", "1", "--device", "cpu", "--out", str(tmp_path / "runs")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs/digits/preactresnet18/a_noise/seed0.json").exists()
+
+
+def test_readme_shows_the_whole_file_of_feature_cutmix():
+    file = (ROOT / "regularizers/feature_cutmix.py").read_text()
+    code = file.split('"""\n\n', 1)[1]
+    assert code.startswith("import torch")
+    assert f"```python\n{code}```" in (ROOT / "README.md").read_text()
