@@ -403,14 +403,12 @@ def require_one_recipe(results):
 
 def comparison_of(study, results, grid=None):
     """The comparison.compare of a study's results: a metric a row of study.shown; for a grid also what is missing."""
-    paper = grids.paper_numbers(grid.table.paper or (grid.name,)) if grid else {}
+    paper = grid.paper() if grid else {}
     shown = [
         (grids.Cell(*(result[name] for name in grids.Cell._fields[:3])), study.shown(result)) for result in results
     ]
     cells = grid.cells() if grid else {cell: recipes.Row(cell.method) for cell, _ in shown}
-    wanted = collections.Counter(cell for cell, _ in shown)
-    if grid:
-        wanted = dict.fromkeys(cells, len(grid.table.seeds))
+    wanted = grid.wanted() if grid else collections.Counter(cell for cell, _ in shown)
     labels = dict.fromkeys(label for _, values in shown for label in values)
     metrics = [
         recipes.Metric(label, study.heading(label, results), study.paper_metric(label) or "-", study.better)

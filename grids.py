@@ -29,7 +29,7 @@ def shortened(text):
 
 def in_words(overrides):
     """`epochs 2, width 16` for fields of a recipe."""
-    return ", ".join(f"{name} {value}" for name, value in overrides.items())
+    return ", ".join(f"{name} {recipes.as_text(value)}" for name, value in overrides.items())
 
 
 class Cell(NamedTuple):
@@ -73,8 +73,8 @@ class Grid:
         """What tells runs with overrides from the paper's in file names: `-epochs2`, or nothing."""
         if self.recipe_tag:
             overrides = {name: value for name, value in overrides.items() if name not in self.overrides}
-        named = [f"-{name}{overrides[name]}" for name in recipes.OPTIONS if name in overrides]
-        return "".join([f"-{self.recipe_tag}" * bool(self.recipe_tag), *named]).replace(" ", "")
+        named = [f"-{name}{recipes.as_text(overrides[name])}" for name in recipes.OPTIONS if name in overrides]
+        return "".join([f"-{self.recipe_tag}" * bool(self.recipe_tag), *named])
 
     @property
     def file_name(self):
@@ -105,9 +105,19 @@ class Grid:
         places = [(dataset, model) for dataset in self.table.datasets for model in self.table.models]
         return {Cell(*place, row.method, row.variant): row for place in places for row in self.rows}
 
+    def wanted(self):
+        """{Cell: the number of its runs}."""
+        count = len(self.table.seeds)
+        return {cell: 0 if cell.method in self.table.cited else count for cell in self.cells()}
+
+    def paper(self):
+        """The paper's numbers (see paper_numbers)."""
+        return paper_numbers(self.table.paper or (self.name,))
+
     def run(self, cell, seed):
         """One run of a cell."""
-        overrides = self.overrides | self.cells()[cell].overrides
+        (row,) = (row for row in self.rows if (row.method, row.variant) == cell[2:])
+        overrides = self.overrides | row.overrides
         images = self.images if cell.dataset == "folder" else None
         options = recipes.applicable(cell.method, self.table.overrides | overrides)
         recipe = recipes.resolve(*cell[:3], seed, images=images, **options)
@@ -115,7 +125,7 @@ class Grid:
 
     def runs(self):
         """All runs, seed by seed, so that every cell has a first number early."""
-        cells = [cell for cell, row in self.cells().items() if row.method not in self.table.cited]
+        cells = [cell for cell, count in self.wanted().items() if count]
         return [self.run(cell, seed) for seed in self.table.seeds for cell in cells]
 
     def remember(self):

@@ -396,8 +396,13 @@ def arguments(overrides):
         if isinstance(value, bool):
             found.append(flag(name) if value else flag(f"no_{name}"))
         else:
-            found.append(f"{flag(name)}={','.join(map(str, value)) if isinstance(value, tuple) else value}")
+            found.append(f"{flag(name)}={as_text(value)}")
     return found
+
+
+def as_text(value):
+    """A field's value as the command line takes it."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def overrides_of(args):

@@ -161,6 +161,13 @@ def hours(grid):
     return pd.DataFrame(rows, columns=[*comparison.CELL, "seed", "metric", "value"])
 
 
+def compared(grid):
+    """The comparison.Header, the comparison and the runs' own values of a table of trainings."""
+    runs = hours(grid) if grid.name == "table8" else collect(grid)
+    frame = comparison.compare(grid.cells(), grid.table.metrics, runs, grid.paper(), grid.wanted())
+    return comparison.Header(grid.name, grid.title, grid.note, grid.table.remark), frame, runs
+
+
 def render(one, args):
     """Write a plan's table, and its pictures, from what is there; print it."""
     grid = one.grid
@@ -173,11 +180,7 @@ def render(one, args):
         if not shown:
             print(f"### {grid.title}\n\nnothing is evaluated yet\n")
         return
-    runs = hours(grid) if grid.name == "table8" else collect(grid)
-    wanted = {cell: len(grid.table.seeds) for cell, row in grid.cells().items() if row.method not in grid.table.cited}
-    paper = grids.paper_numbers(grid.table.paper or (grid.name,))
-    frame = comparison.compare(grid.cells(), grid.table.metrics, runs, paper, wanted)
-    header = comparison.Header(grid.name, grid.title, grid.note, grid.table.remark)
+    header, frame, runs = compared(grid)
     comparison.publish(header, frame, grid.out, grid.file_name, runs)
     if grid.name == "demo" and len(runs):
         draw_demo(grid, args.data_dir)
