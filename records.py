@@ -6,7 +6,9 @@
                                  seed<k>.last.pt         weights of the last epoch, with the recipe
                                  seed<k>.checkpoint.pt   while it runs: all it takes to go on; and the one before:
                                  seed<k>.checkpoint-before.pt
-                                     seed<k>.lock            likewise
+                                 seed<k>.lock            likewise
+                                 seed<k>.log             what its processes printed, under a launcher
+                                 seed<k>.failed          how it failed last, under a launcher
 
 Record is the same for one evaluation of a checkpoint (see evaluation.py).
 """
@@ -20,10 +22,12 @@ import json
 import os
 import pickle
 import platform
+import struct
 import tempfile
 import warnings
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -35,6 +39,10 @@ OTHER_RECIPE = "give its --out, or the file alone without --table"  # what helps
 
 class BadInput(Exception):
     """What the user gave cannot be used: the scripts print it in one line and exit with status 2."""
+
+
+class Locked(BadInput):
+    """Another process is at it: the scripts exit with status 75, as it may be free or finished later."""
 
 
 class RunFailed(Exception):
@@ -109,7 +117,7 @@ def load_checkpoint(path):
 
 @contextlib.contextmanager
 def locked(path, what):
-    """Hold the lock file at path. Raises BadInput, beginning with what, if a process has it; or if it cannot be."""
+    """Hold the lock file at path. Raises Locked, beginning with what, if a process has it; BadInput if it cannot be."""
     make_folder(path.parent)
     file = _lock_file(path, what)
     try:
@@ -132,10 +140,21 @@ def _lock_file(path, what):
                 return file
             file.close()  # its last owner has just removed it
         except (BlockingIOError, PermissionError):
-            owner = path.read_text().strip() or "of unknown number"
-            raise BadInput(f"{what} by process {owner}") from None
+            with contextlib.suppress(FileNotFoundError):  # its owner has just removed it
+                owner = path.read_text().strip() or "of unknown number"
+                raise Locked(f"{what} by process {owner}") from None
         except OSError as error:
             raise BadInput(f"cannot lock {path} ({error.strerror}): give another --out") from error
+
+
+def is_locked(path):
+    """Whether another process holds the lock file at path. Not for its holder, who would lose the lock by looking."""
+    question = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)  # struct flock of Linux
+    try:
+        with path.open("rb") as file:
+            return struct.unpack("hhqqi", fcntl.fcntl(file, fcntl.F_GETLK, question))[0] != fcntl.F_UNLCK
+    except OSError:
+        return False
 
 
 def require_recipe(found, expected, path, remedy):
@@ -155,11 +174,22 @@ def sha256(path):
     return _sha256(path, (stat.st_mtime_ns, stat.st_size))
 
 
+class State(NamedTuple):
+    """How far a run is: name is finished, running, failed, stopped (to go on from a checkpoint) or missing."""
+
+    name: str
+    epoch: int  # epochs done
+    epochs: int
+    best_val_error: float | None = None  # percent, so far
+    seconds: float | None = None  # of training, so far
+
+
 class RunFiles:
     """The files of the run that `recipe` describes, below the folder `out`."""
 
     def __init__(self, out, recipe):
         self.recipe = recipes.used(recipe)
+        self.out = Path(out)
         self.stem = Path(out) / recipe.dataset / recipe.model / recipe.method / f"seed{recipe.seed}"
         self.result = self.with_suffix("json")
         self.log = self.with_suffix("jsonl")
@@ -167,6 +197,8 @@ class RunFiles:
         self.last = self.with_suffix("last.pt")
         self.checkpoint = self.with_suffix("checkpoint.pt")
         self.checkpoint_before = self.with_suffix("checkpoint-before.pt")
+        self.output = self.with_suffix("log")
+        self.failed = self.with_suffix("failed")
 
     def with_suffix(self, suffix):
         """A file of this run by its suffix."""
@@ -188,8 +220,30 @@ class RunFiles:
         self.require_same_recipe(result.get("recipe", {}), self.result)
         return result
 
+    def state(self):
+        """The State that the files show, quickly. Raises BadInput if it is finished with another recipe."""
+        epochs = self.recipe["epochs"]
+        if result := self.finished():
+            return State("finished", epochs, epochs, result.get("val_error"), result.get("seconds"))
+        started = self.checkpoint.exists() or self.checkpoint_before.exists()
+        locked = is_locked(self.with_suffix("lock"))
+        name = "running" if locked else "failed" if self.failed.exists() else "stopped" if started else "missing"
+        lines = self.logged() if started or locked else []
+        if not lines:
+            return State(name, 0, epochs)
+        best = min(line["val_error"] for line in lines)
+        return State(name, min(len(lines), epochs), epochs, best, lines[-1]["seconds"])
+
+    def logged(self):
+        """The lines of the log, dicts; a last one that is not whole yet is left out."""
+        lines = []
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            for line in self.log.read_text().splitlines():
+                lines.append(json.loads(line))
+        return lines
+
     def lock(self):
-        """Keep other processes off this run. Raises BadInput if one is at it, or the folder cannot be written."""
+        """Keep other processes off this run. Raises Locked if one is at it, BadInput for a folder without access."""
         return locked(self.with_suffix("lock"), f"{self.stem} is being trained")
 
     def save_checkpoint(self, state):
@@ -240,8 +294,8 @@ class RunFiles:
         write_whole(self.best, lambda file: torch.save({"recipe": self.recipe, "net": best}, file))
         write_whole(self.last, lambda file: torch.save({"recipe": self.recipe, "net": last}, file))
         write_json(self.result, result)
-        self.checkpoint.unlink(missing_ok=True)
-        self.checkpoint_before.unlink(missing_ok=True)
+        for path in (self.checkpoint, self.checkpoint_before, self.failed):
+            path.unlink(missing_ok=True)
 
 
 class Record:

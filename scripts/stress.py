@@ -1,0 +1,152 @@
+"""Kill -9 a table's launcher or its runs at random moments, and compare the end with that of an undisturbed command.
+
+python scripts/stress.py                                            # ten kills of a small demo, a few minutes
+python scripts/stress.py --times 3 -- demo --methods none mixup --width 4 --epochs 50 --checkpoint-minutes 0.01
+
+After every kill of the launcher the same command starts again. Equal must be, bit for bit, all errors and weights of
+all runs, and the table but for its seconds. On a GPU the command needs --deterministic.
+"""
+
+import argparse
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from scripts import check_install
+
+check_install.main()  # before anything else imports torchvision
+
+import torch
+
+import train
+from records import BadInput, RunFailed, is_locked, load_checkpoint, read_json
+
+DEMO = "demo --methods none patchup_hard --seeds 2 --width 4 --epochs 80 --checkpoint-minutes 0.01 --device cpu"
+MEASURED = ("test_error", "test_nll", "last_epoch_test_error", "val_error", "best_epoch")
+POLL_SECONDS = 0.05
+
+
+def start(command, out, log):
+    """The process of scripts/tables.py with the command's arguments and --out, which writes to log."""
+    arguments = [sys.executable, str(ROOT / "scripts" / "tables.py"), *command, "--out", str(out)]
+    return subprocess.Popen(arguments, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+
+
+def finish(process, log):
+    """Wait for the process. Raises RunFailed with the end of its log if it fails."""
+    if process.wait():
+        raise RunFailed(f"exit status {process.returncode}: {Path(log.name).read_text()[-500:]}")
+
+
+def run_processes(out):
+    """The numbers of the processes that train below out."""
+    found = []
+    for lock in Path(out).rglob("seed*.lock"):
+        with contextlib.suppress(OSError, IndexError, ValueError):  # it has ended, or not signed yet
+            if is_locked(lock):
+                found.append(int(lock.read_text().split()[0]))
+    return found
+
+
+def disturb(command, out, log, args, pause):
+    """Let the command come to its end while it is killed args.times times, after at most `pause` seconds of training.
+
+    One kill in four may come before anything trains. Raises RunFailed if the command ends before.
+    """
+    rng = random.Random(args.seed)
+    process = start(command, out, log)
+    for count in range(args.times):
+        early, left = rng.random() < 0.25, rng.uniform(0, pause)
+        while left > 0:
+            time.sleep(POLL_SECONDS)
+            if early or run_processes(out):
+                left -= POLL_SECONDS
+            if process.poll() == 0:
+                raise RunFailed(f"it has ended after {count} kills: give more --epochs")
+            if process.poll() is not None:  # a run that is killed twice is given up: the same command goes on
+                process = start(command, out, log)
+        runs = run_processes(out)
+        victim = rng.choice([process.pid, *runs])
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
+        print(f"kill {count + 1}: {'a run' if victim in runs else 'the launcher'}, {len(runs)} running", flush=True)
+        if victim == process.pid:
+            process.wait()
+            process = start(command, out, log)
+    if process.wait() == 1:
+        process = start(command, out, log)
+    finish(process, log)
+
+
+def differences(one, other):
+    """What differs between two folders of results, lines of text; an empty list if they are equal."""
+    here, there = results(one), results(other)
+    found = [f"{path} is only in one" for path in sorted(here ^ there)]
+    for path in sorted(here & there):
+        first, second = read_json(one / path), read_json(other / path)
+        found += [f"{path}: {name} {first[name]}, {second[name]}" for name in MEASURED if first[name] != second[name]]
+        for weights in ("best.pt", "last.pt"):
+            nets = [load_checkpoint((folder / path).with_suffix(f".{weights}"))["net"] for folder in (one, other)]
+            if not all(torch.equal(nets[0][name], nets[1][name]) for name in nets[0]):
+                found.append(f"{path}: the weights of {weights}")
+    for path in one.glob("tables/*.csv"):
+        found += [f"{path.name}: the table"] * (rows(path) != rows(other / "tables" / path.name))
+    return found
+
+
+def results(folder):
+    """The results of the runs in a folder, paths within it; records of evaluations have other suffixes."""
+    return {path.relative_to(folder) for path in folder.glob("runs*/**/seed*.json") if len(path.suffixes) == 1}
+
+
+def rows(path):
+    """The lines of a table's CSV but those of seconds."""
+    return [line for line in path.read_text().splitlines() if ",seconds," not in line] if path.exists() else []
+
+
+def make(args):
+    """Run undisturbed, run disturbed, compare; 1 where they differ."""
+    command = args.command or DEMO.split()
+    if args.times < 0 or "--out" in command:
+        raise BadInput("--times must be at least 0, and the command without --out")
+    with tempfile.TemporaryDirectory() as folder:
+        undisturbed, disturbed = Path(folder, "undisturbed"), Path(folder, "disturbed")
+        with Path(folder, "log").open("w") as log:
+            begun = time.monotonic()
+            finish(start(command, undisturbed, log), log)
+            seconds = time.monotonic() - begun
+            print(f"undisturbed: {seconds:.0f} s", flush=True)
+            disturb(command, disturbed, log, args, seconds / max(1, args.times))
+            print(f"killed {args.times} times: {time.monotonic() - begun - seconds:.0f} s")
+        found = differences(undisturbed, disturbed)
+        count = len(results(undisturbed))
+    print("\n".join(found) or f"all {count} runs and the table are equal, bit for bit")
+    return 1 if found else 0
+
+
+def parser():
+    """The command line."""
+    found = train.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    found.add_argument("--times", type=int, default=10, help="kills (default 10)")
+    found.add_argument("--seed", type=int, default=0, help="of the moments and victims (default 0)")
+    found.add_argument("command", nargs="*", help=f"after --: arguments of scripts/tables.py (default {DEMO})")
+    return found
+
+
+def main(arguments=None):
+    """Do what a command line says; the exit status (see train.explain)."""
+    args = parser().parse_args(arguments)
+    return train.explain(lambda: make(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
