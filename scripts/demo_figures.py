@@ -65,8 +65,8 @@ def mixed_batch(recipe, datasets, net, path):
     for row, (method, k) in zip(axes[1:], PICTURES):
         with torch.no_grad():
             h = x if k == 0 else net.stages[0](x)
-        mixed, own = mixed_and_own(regularizer_at(recipe, method, k), k, h, x, y, net)
-        draw_row(row[:SHOWN], to_pixels(mixed, datasets) if k == 0 else stretched(mixed[:, :1]))
+        batch, own = mixed_and_own(regularizer_at(recipe, method, k), k, h, x, y, net)
+        draw_row(row[:SHOWN], to_pixels(batch, datasets) if k == 0 else stretched(batch[:, :1]))
         draw_row(row[SHOWN:], own[:, :1])
         label = f"{recipes.LABELS[method]}, {'input' if k == 0 else 'conv1'}"
         row[0].set_ylabel(label, rotation=0, ha="right", va="center")
@@ -74,37 +74,54 @@ def mixed_batch(recipe, datasets, net, path):
     save(figure, path)
 
 
-def regularizer_at(recipe, method, k):
-    """A method for the recipe's data set and network, made to act on every batch at layer k."""
-    fixed = recipes.applicable(method, {"prob": 1.0, "layers": (k,)})
-    recipe = recipes.resolve(recipe.dataset, recipe.model, method, width=recipe.width, **fixed)
-    return recipes.regularizer(recipe, data.FACTS[recipe.dataset].num_classes)
+def regularizer_at(recipe, method, k, classes=None, **options):
+    """A method for the recipe's data set and network, made to act on every batch at layer k.
+
+    classes: their number (None: the data set's). options: hyper-parameters other than the paper's.
+    Raises recipes.RecipeError where the network has no such layer, or it cannot hold the method's blocks.
+    """
+    network = {name: getattr(recipe, name) for name in ("width", "stem", "stem_stride")}
+    if data.FACTS[recipe.dataset].image_size != recipe.image_size:
+        network["image_size"] = recipe.image_size
+    acting = recipes.applicable(method, {"prob": 1.0, "layers": (k,)})
+    recipe = recipes.resolve(recipe.dataset, recipe.model, method, **network, **acting, **options)
+    return recipes.regularizer(recipe, classes or data.FACTS[recipe.dataset].num_classes)
+
+
+def mixed(regularizer, key, k, h, x, y, net=None):
+    """The input h [B, C, H, W] of stage k of a batch x, y as the regularizer mixes it after the draw for a key."""
+    regularizer.seed(key)
+    regularizer.draw(x, y, net)
+    with torch.no_grad():
+        return regularizer.mix(k, h)
+
+
+def own_share(regularizer, key, i, k, h, x, y, net=None):
+    """The share of each feature of sample i that is its own after the draw for a key, [C, H, W] in [0, 1].
+
+    Mixing is linear in h for a given draw: repeated on a probe that is 1 in one sample and 0 in all others, it gives
+    that sample's share.
+    """
+    probe = torch.zeros_like(h)
+    probe[i] = 1
+    return mixed(regularizer, key, k, probe, x, y, net)[i].clamp(0, 1)  # DropBlock scales what it keeps
 
 
 def mixed_and_own(regularizer, k, h, x, y, net):
     """h [B, C, H, W] mixed, and the share of each feature that is its sample's own, in [0, 1]; the first SHOWN of each.
 
-    Mixing is linear in h for a given draw: repeated on a probe that is 1 in one sample and 0 in all others, it gives
-    that sample's share. (A sample that is its own partner keeps all.)
+    (A sample that is its own partner keeps all.)
     """
 
-    def mix(key, probe):
-        regularizer.seed(key)
-        regularizer.draw(x, y, net)
-        with torch.no_grad():
-            return regularizer.mix(k, probe)
-
     def own(key, i):
-        probe = torch.zeros_like(h)
-        probe[i] = 1
-        return mix(key, probe)[i].clamp(0, 1)  # DropBlock scales what it keeps
+        return own_share(regularizer, key, i, k, h, x, y, net)
 
     def dullness(key):
         share = own(key, 0)
         return abs(share.mean() - 0.6) - share.std()  # half and half at best, and not the same everywhere
 
     telling = min(range(KEYS), key=dullness)
-    return mix(telling, h)[:SHOWN], torch.stack([own(telling, i) for i in range(SHOWN)])
+    return mixed(regularizer, telling, k, h, x, y, net)[:SHOWN], torch.stack([own(telling, i) for i in range(SHOWN)])
 
 
 def to_pixels(x, datasets):
