@@ -1,11 +1,14 @@
 """What the scripts share: the device, one epoch, evaluation, and a run that can stop at any step and go on.
 
+Under torchrun (see distributed.py) every rank runs the same Trainer on its share of every batch; rank 0 alone writes.
+
 Randomness is a function, not a state: the order and augmentation of an epoch follow from (seed, epoch), a method's
 choices from (seed, rank, epoch, step), the initial weights from the seed. So a checkpoint holds no generator, and a run
 stopped anywhere and started again ends with the same weights, bit for bit, on the same device and number of threads.
 """
 
 import contextlib
+import itertools
 import math
 import platform
 import resource
@@ -20,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
+import distributed
 from records import BadInput, RunFailed
 
 EVALUATION_BATCH = 250
@@ -28,9 +32,16 @@ CUDA_CHECK_STEPS = 50  # steps between looks at the loss on a GPU, each of which
 
 
 def select_device(name):
-    """The torch device for `auto`, `cpu`, `cuda` or `cuda:1`. Raises BadInput where there is no such device."""
+    """The torch device for `auto`, `cpu`, `cuda` or `cuda:1`; under torchrun every process of a node has its own GPU.
+
+    Raises BadInput where there is no such device.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if distributed.size() > 1 and name.startswith("cuda"):
+        if name != "cuda":
+            raise BadInput(f"--device {name} is one GPU, but there are {distributed.size()} processes: give cuda")
+        name = f"cuda:{distributed.local_rank()}"
     try:
         device = torch.device(name)
         if device.type not in ("cpu", "cuda"):
@@ -55,18 +66,22 @@ def autocast(amp, device):
 def logits_of(net, loader, device, amp="off", channels_last=False, epoch=0, check=lambda: None):
     """Logits float32 [N, C] and labels [N] of all images of a loader, in evaluation mode, on the device.
 
-    epoch matters to augmented validation images alone. check() is called before every batch and may raise.
+    Ranks share the images and all get the whole, rank by rank. epoch matters to augmented validation images alone.
+    check() is called before every batch, equally often on every rank, and may raise.
     """
     was_training = net.training
     net.eval()
     logits, labels = [], []
-    for x, y in loader.batches(EVALUATION_BATCH, device, epoch=epoch):
+    size, rank, world = EVALUATION_BATCH * distributed.size(), distributed.rank(), distributed.size()
+    batches = loader.batches(size, device, epoch=epoch, rank=rank, world=world)
+    for _ in range(loader.steps(size)):
         check()
-        with autocast(amp, device):
-            logits.append(net(x.to(memory_format=torch.channels_last) if channels_last else x).float())
-        labels.append(y)
+        for x, y in itertools.islice(batches, 1):  # none where the last batch has fewer images than ranks
+            with autocast(amp, device):
+                logits.append(net(x.to(memory_format=torch.channels_last) if channels_last else x).float())
+            labels.append(y)
     net.train(was_training)
-    return torch.cat(logits), torch.cat(labels)
+    return distributed.gathered(torch.cat(logits)), distributed.gathered(torch.cat(labels))
 
 
 def outcomes(logits, labels):
@@ -98,12 +113,22 @@ def calibration_error(confidence, right):
 
 
 def metrics(logits, labels):
-    """Top-1 error in percent, NLL in nats, ECE and Brier score of logits [N, C] for labels [N]: means of outcomes."""
+    """Top-1 error in percent, NLL in nats, ECE and Brier score of logits [N, C] for labels [N]: means of outcomes.
+
+    And top5_error in percent, where there are more than 5 classes.
+    """
     found = outcomes(logits, labels)
     right = found["predicted"] == labels
-    ece = calibration_error(found["confidence"], right)
-    values = [100 * (1 - right.double().mean()), found["nll"].mean(), ece, found["brier"].mean()]
-    return dict(zip(("error", "nll", "ece", "brier"), torch.stack(values).tolist()))
+    values = {
+        "error": 100 * (1 - right.double().mean()),
+        "nll": found["nll"].mean(),
+        "ece": calibration_error(found["confidence"], right),
+        "brier": found["brier"].mean(),
+    }
+    if logits.shape[1] > 5:
+        among_5 = (logits.topk(5, dim=1).indices == labels[:, None]).any(dim=1)
+        values["top5_error"] = 100 * (1 - among_5.double().mean())
+    return dict(zip(values, torch.stack(list(values.values())).tolist()))
 
 
 def learning_rate(recipe, progress):
@@ -118,7 +143,10 @@ class Stopped(Exception):
 
 
 class StopSignals:
-    """Within it, SIGTERM, SIGINT and SIGUSR1 set `received` instead of killing; a second one kills as usual."""
+    """Within it, SIGTERM, SIGINT and SIGUSR1 set `received` instead of killing; a second one kills as usual.
+
+    Not so under torchrun: it passes on what may have come already, and kills by itself what does not end in time.
+    """
 
     def __init__(self):
         self.received = None
@@ -132,8 +160,9 @@ class StopSignals:
         self._restore()
 
     def _restore(self):
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
+        if distributed.size() == 1:
+            for number, handler in self.before.items():
+                signal.signal(number, handler)
 
     def __exit__(self, *exception):
         self._restore()
@@ -149,6 +178,7 @@ class Trainer:
         self.recipe, self.datasets, self.regularizer, self.device = recipe, datasets, regularizer, device
         self.files, self.minutes, self.quiet = files, minutes, quiet
         self.net = net.to(device, memory_format=torch.channels_last if recipe.channels_last else torch.preserve_format)
+        self.model = distributed.parallel(self.net)  # the same, in a training step
         self.optimizer = torch.optim.SGD(
             self.net.parameters(),
             lr=recipe.lr,
@@ -158,7 +188,8 @@ class Trainer:
             fused=recipe.amp != "fp16",  # fused, a first step that overflows leaves the momentum uninitialised
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.amp == "fp16")
-        self.steps = datasets.train.steps(recipe.batch_size)
+        self.rank, self.world = distributed.rank(), distributed.size()
+        self.steps = datasets.train.steps(recipe.batch_size, self.world)
         self.losses = torch.zeros(self.steps, device=device)  # of the present epoch
         self.epoch, self.step, self.seconds = 0, 0, 0.0
         self.best = None  # net, epoch and validation error of the best epoch
@@ -183,37 +214,42 @@ class Trainer:
         """The steps of the present epoch that are still to do."""
         self.net.train()
         recipe = self.recipe
-        batches = self.datasets.train.batches(recipe.batch_size, self.device, epoch=self.epoch, start=self.step)
-        for x, y in batches:
+        where = {"epoch": self.epoch, "start": self.step, "rank": self.rank, "world": self.world}
+        for x, y in self.datasets.train.batches(recipe.batch_size, self.device, **where):
             self.train_step(x, y)
+            self.bar.update(self.datasets.train.size(recipe.batch_size, self.step))
             self.step += 1
-            self.bar.update(len(x))
             if self.device.type == "cpu" or self.step % CUDA_CHECK_STEPS == 0:
                 self.require_finite()
             self.save_if_due()
 
     def train_step(self, x, y):
-        """One step of SGD on images x [B, 3, H, W] with labels y [B]."""
+        """One step of SGD on images x [B, 3, H, W] with labels y [B], this rank's share of the batch."""
         recipe, regularizer = self.recipe, self.regularizer
         if recipe.channels_last:
             x = x.to(memory_format=torch.channels_last)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(recipe, self.epoch + self.step / self.steps)
-        regularizer.seed(recipe.seed, 0, self.epoch, self.step)
+        regularizer.seed(recipe.seed, self.rank, self.epoch, self.step)
         with autocast(recipe.amp, self.device):
             regularizer.draw(x, y, self.net)
-            logits = self.net(x, regularizer.mix)
+            logits = self.model(x, regularizer.mix)
         loss = regularizer.loss(logits)
+        weight = len(x) * self.world / self.datasets.train.size(recipe.batch_size, self.step)
+        if weight != 1:  # shares differ: the mean over ranks is to be that over images
+            loss = loss * weight
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        self.losses[self.step] = loss.detach()
+        distributed.follow_rank_0(self.net)
+        self.losses[self.step] = distributed.mean(loss.detach())
 
     def finish_epoch(self):
         """Validate, keep the best weights, write the epoch's line."""
         self.require_finite()
-        found = self.evaluate(self.datasets.val)
+        self.show("validating")
+        found = self.evaluate(self.datasets.val, self.epoch)
         if self.best is None or found["error"] < self.best["val_error"]:
             self.best = {"net": self.weights(), "epoch": self.epoch, "val_error": found["error"]}
         line = {
@@ -223,25 +259,33 @@ class Trainer:
             **{f"val_{name}": value for name, value in found.items()},
             "seconds": round(self.total_seconds(), 3),
         }
-        self.files.log_epoch(line)
+        if self.rank == 0:
+            self.files.log_epoch(line)
         self.epoch, self.step = self.epoch + 1, 0
         self.losses.zero_()
         self.show()
         self.save_if_due()
 
-    def evaluate(self, loader, check=None):
-        """metrics of the net as it is. By default saves and raises Stopped when a signal comes."""
-        options = {"amp": self.recipe.amp, "channels_last": self.recipe.channels_last, "epoch": self.epoch}
+    def evaluate(self, loader, epoch=0, check=None):
+        """metrics of the net as it is, on a loader's images of an epoch. By default saves and stops at a signal."""
+        options = {"amp": self.recipe.amp, "channels_last": self.recipe.channels_last, "epoch": epoch}
         return metrics(*logits_of(self.net, loader, self.device, **options, check=check or self.check))
 
     def test(self):
-        """Test metrics of the last epoch's weights and of the best epoch's, by the names they have in the result."""
+        """Test metrics of the last epoch's weights and of the best epoch's, by the names they have in the result.
+
+        Of the best ones also augmented_val_error, on validation images augmented as the official code does.
+        """
+        self.show("testing")
         found = {f"last_epoch_test_{name}": value for name, value in self.evaluate(self.datasets.test).items()}
         last = self.weights()
         self.net.load_state_dict(self.best["net"])
-        best = self.evaluate(self.datasets.test, check=lambda: None)  # a checkpoint must not hold these as the last
+        go_on = {"check": lambda: None}  # a checkpoint must not hold these weights as the last
+        best = self.evaluate(self.datasets.test, **go_on)
+        augmented = self.evaluate(self.datasets.val.augmented(), self.best["epoch"], **go_on)
         self.net.load_state_dict(last)
-        return found | {f"test_{name}": value for name, value in best.items()}
+        found |= {f"test_{name}": value for name, value in best.items()}
+        return found | {"augmented_val_error": augmented["error"]}
 
     def weights(self):
         """A copy of the network's weights and buffers."""
@@ -266,10 +310,11 @@ class Trainer:
     # ---- saving and going on ----
 
     def check(self):
-        """Save and raise Stopped if a signal has come."""
-        if self.signals.received:
+        """Save and raise Stopped if a signal has come, to any rank: all stop at the same step."""
+        if number := distributed.highest(self.signals.received or 0):
             self.save()
-            raise Stopped(self.signals.received)
+            distributed.barrier()  # torchrun ends all ranks when the first has ended
+            raise Stopped(number)
 
     def save_if_due(self):
         """Save if a signal has come, and raise Stopped then, or if the last time is long enough ago."""
@@ -278,7 +323,9 @@ class Trainer:
             self.save()
 
     def save(self):
-        """Write a checkpoint of this very step. Raises RunFailed where its weights are not finite."""
+        """On rank 0, write a checkpoint of this very step. Raises RunFailed where its weights are not finite."""
+        if self.rank > 0:
+            return
         self.require_finite()
         if not all(torch.isfinite(tensor).all() for tensor in self.net.state_dict().values()):
             self.diverged("the weights are", self.step)
@@ -293,14 +340,23 @@ class Trainer:
                 "best": self.best,
                 "seconds": self.total_seconds(),
                 "images": self.image_counts(),
+                "processes": self.world,
             }
         )
         self.saved_at = time.monotonic()
 
     def resume(self):
-        """Take up the newest checkpoint, if there is one. Raises BadInput if it belongs to other images."""
-        state = self.files.newest_checkpoint()
+        """Take up rank 0's newest checkpoint, if there is one.
+
+        Raises BadInput if it belongs to other images or another number of processes.
+        """
+        state = distributed.from_rank_0(self.files.newest_checkpoint)
         if state:
+            if (there := state.get("processes", 1)) != self.world:
+                raise BadInput(
+                    f"{self.files.checkpoint} is to be continued by as many processes as it was started with, {there}, "
+                    f"not {self.world}: start so many, or give another --out"
+                )
             if state["images"] != self.image_counts():
                 raise BadInput(
                     f"{self.files.checkpoint} was trained on {state['images']} images, here are {self.image_counts()}: "
@@ -314,7 +370,8 @@ class Trainer:
             self.best, self.seconds = state["best"], state["seconds"]
             if not self.quiet:
                 print(f"going on at step {self.step} of {self.steps} in epoch {self.epoch + 1}", flush=True)
-        self.files.cut_log(self.epoch)
+        if self.rank == 0:
+            self.files.cut_log(self.epoch)
 
     def image_counts(self):
         """Images of each split, to tell one data set from another."""
@@ -326,7 +383,7 @@ class Trainer:
 
     def progress(self):
         """The progress bar over all images of all epochs."""
-        images = len(self.datasets.train)
+        images = min(self.steps * self.recipe.batch_size, len(self.datasets.train))
         return tqdm(
             total=self.recipe.epochs * images,
             initial=min(self.epoch * images + self.step * self.recipe.batch_size, self.recipe.epochs * images),
@@ -337,9 +394,10 @@ class Trainer:
             mininterval=0.5 if sys.stderr.isatty() else 60,  # a log file is no screen
         )
 
-    def show(self):
-        """Epoch and best error so far beside the progress bar."""
-        self.bar.set_postfix_str(f"epoch {self.epoch}/{self.recipe.epochs}, best val {self.best['val_error']:.2f} %")
+    def show(self, *doing):
+        """Epochs done, best error so far and what it is doing beside the progress bar."""
+        best = [f"best val {self.best['val_error']:.2f} %"] if self.best else []
+        self.bar.set_postfix_str(", ".join([f"epoch {self.epoch}/{self.recipe.epochs}", *best, *doing]))
 
 
 def compile_stages(net):

@@ -4,12 +4,18 @@ python train.py --dataset cifar100 --model wrn28_10 --method patchup_hard --seed
 
 is the paper's run; every field of the recipe is a flag. The same command goes on with a run that was stopped, and
 leaves a finished one alone.
+
+torchrun --nproc-per-node 4 train.py ...
+
+is one run on four GPUs, its batch split among them.
 """
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
+import traceback
 import warnings
 from pathlib import Path
 
@@ -20,18 +26,20 @@ check_install.main()  # before anything else imports torchvision
 import torch
 
 import data
+import distributed
 import engine
 import models
 import recipes
 import regularizers
-from records import BadInput, RunFailed, RunFiles
+from records import BadInput, Locked, RunFailed, RunFiles
 
 
 class Parser(argparse.ArgumentParser):
     """A parser that reports a mistake in one line."""
 
     def error(self, message):
-        self.exit(2, f"{self.prog}: {message}\n")
+        distributed.tell(f"{self.prog}: {message}")
+        self.exit(2)
 
 
 def parser():
@@ -68,7 +76,7 @@ def run(recipe, *, data_dir, out, device="auto", workers=4, checkpoint_minutes=5
     Raises BadInput for what the user can mend, RunFailed when it cannot go on, engine.Stopped after a signal.
     """
     files = RunFiles(out, recipe)
-    if result := files.finished():
+    if result := distributed.from_rank_0(files.finished):
         if not quiet:
             print(f"{files.result} is there already ({result['images']['train']} training images)")
         return result
@@ -77,17 +85,19 @@ def run(recipe, *, data_dir, out, device="auto", workers=4, checkpoint_minutes=5
     device = engine.select_device(device)
     set_up_backends(device, deterministic)
     trainer = build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet)
-    with files.lock():
-        if result := files.finished():  # by another process, while this one read the images
+    with files.lock() if distributed.rank() == 0 else contextlib.nullcontext():
+        if result := distributed.from_rank_0(files.finished):  # by another process, while this one read the images
             return result
         result = summary(trainer, trainer.run())
-        files.finish(trainer.best["net"], trainer.weights(), result)
+        if distributed.rank() == 0:
+            files.finish(trainer.best["net"], trainer.weights(), result)
     return result
 
 
 def set_up_backends(device, deterministic):
     """TF32 on a GPU, and cuDNN's autotuner, or for bit-equal repetition deterministic algorithms alone."""
     if device.type == "cuda":
+        torch.cuda.set_device(device)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.allow_tf32 = True
@@ -99,7 +109,11 @@ def build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet):
     """The engine.Trainer of a recipe. Raises BadInput or data.DataError where device or images do not do."""
     if recipe.amp == "fp16" and device.type != "cuda":
         raise BadInput("--amp fp16 needs a CUDA device; on a CPU there is bf16")
-    datasets, net = objects(recipe, data_dir, workers)
+    with distributed.first_on_each_node():  # it leaves decoded images for the others
+        datasets, net = objects(recipe, data_dir, workers)
+    fewest = min(map(len, (datasets.train, datasets.val, datasets.test)))
+    if fewest < distributed.size():
+        raise BadInput(f"{distributed.size()} processes cannot share {fewest} images: start fewer processes")
     if recipe.compile:
         engine.compile_stages(net)
     regularizer = recipes.regularizer(recipe, len(datasets.classes))
@@ -115,7 +129,7 @@ def objects(recipe, data_dir, workers=0):
 
 
 def summary(trainer, tested):
-    """The result of a finished training: what was measured, on what, with which recipe."""
+    """The result of a finished training: what was measured, on what, with which recipe. Epochs count from 0."""
     recipe, seconds = trainer.recipe, trainer.total_seconds()
     images = recipe.epochs * len(trainer.datasets.train)
     return {
@@ -132,6 +146,7 @@ def summary(trainer, tested):
         "parameters": sum(p.numel() for p in trainer.net.parameters()),
         "images": trainer.image_counts(),
         "classes": len(trainer.datasets.classes),
+        "processes": trainer.world,
         "recipe": recipes.used(recipe),
         "environment": engine.environment(trainer.device),
     }
@@ -139,13 +154,13 @@ def summary(trainer, tested):
 
 def one_line(error):
     """What went wrong, on stderr."""
-    print(f"{Path(sys.argv[0]).name}: {' '.join(str(error).split())}", file=sys.stderr)
+    distributed.tell(f"{Path(sys.argv[0]).name}: {' '.join(str(error).split())}")
 
 
 def explain(function):
     """The exit status of a script's work: what function returns, or after one line on stderr another.
 
-    2 for bad input, 1 for a run that failed, 128 + the signal where it was stopped.
+    2 for bad input, 75 where another process is at it, 1 for a run that failed, 128 + the signal where it was stopped.
     """
     script = Path(sys.argv[0]).name
     warnings.formatwarning = lambda message, *_, **__: f"{script}: warning: {message}\n"
@@ -153,6 +168,9 @@ def explain(function):
         status = function()
         sys.stdout.flush()
         return status
+    except Locked as error:
+        one_line(error)
+        return os.EX_TEMPFAIL
     except (BadInput, recipes.RecipeError, data.DataError) as error:
         one_line(error)
         return 2
@@ -169,14 +187,21 @@ def explain(function):
     except KeyboardInterrupt:
         one_line("interrupted; the same command starts again")
         return 130
+    except Exception:
+        if distributed.size() == 1:
+            raise
+        distributed.tell(traceback.format_exc())
+        return 1
 
 
+@distributed.only_rank_0_prints()
 def train_from(args):
     """Resolve the recipe of a command line, train it, print recipe and result."""
     images = str(args.data_dir.resolve()) if args.dataset == "folder" else None
     options = recipes.overrides_of(args)
     recipe = recipes.resolve(args.dataset, args.model, args.method, args.seed, images=images, **options)
-    print(f"{recipe.method}: {recipe.model} on {recipe.dataset}, seed {recipe.seed}\n{recipe}", flush=True)
+    shared = f", {distributed.size()} processes" if distributed.size() > 1 else ""
+    print(f"{recipe.method}: {recipe.model} on {recipe.dataset}, seed {recipe.seed}{shared}\n{recipe}", flush=True)
     result = run(recipe, **{name: getattr(args, name) for name in RUN_FLAGS})
     print(
         f"test error {result['test_error']:.2f} % (best epoch on validation, {result['best_epoch'] + 1}), "
@@ -188,8 +213,12 @@ def train_from(args):
 
 def main(arguments=None):
     """Train as a command line says; the exit status (see explain)."""
+    distributed.join()
     args = parser().parse_args(arguments)
-    return explain(lambda: train_from(args))
+    status = explain(lambda: train_from(args))
+    if status == 0:
+        distributed.leave()
+    return status
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import platform
 import sys
 import time
 from pathlib import Path
@@ -66,7 +67,7 @@ def _path(folder, label, stamp):
 def _store(path, arrays):
     """Write the file whole, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    unfinished = path.with_name(f"{path.name}.{platform.node()}-{os.getpid()}.tmp")  # of this process alone
     try:
         with unfinished.open("wb") as file:
             np.savez(file, **arrays)

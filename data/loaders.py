@@ -70,6 +70,16 @@ class Loader:
             part.positions = np.sort(np.random.default_rng(SUBSET).permutation(self.positions)[:count])
         return part
 
+    def augmented(self):
+        """This split with every image augmented as the official code does for validation, in fixed order."""
+        part = copy.copy(self)
+        part.augment = VAL
+        return part
+
+    def size(self, batch_size, step):
+        """Images of the step-th batch, of all ranks together."""
+        return min(batch_size, len(self) - step * batch_size)
+
     def steps(self, batch_size, world=1):
         """Batches an epoch. batch_size counts the images of all `world` ranks together.
 
@@ -95,8 +105,7 @@ class Loader:
         Shares of one batch differ by at most one image.
         """
         for step in range(start, self.steps(batch_size, world)):
-            first = step * batch_size
-            size = min(batch_size, len(self) - first)
+            first, size = step * batch_size, self.size(batch_size, step)
             mine = slice(first + size * rank // world, first + size * (rank + 1) // world)
             if mine.start < mine.stop:
                 yield mine

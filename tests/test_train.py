@@ -71,6 +71,15 @@ def test_metrics_equal_loops():
     assert found == pytest.approx({"error": wrong / 2, "nll": nll / 200, "ece": ece, "brier": brier / 200})
 
 
+def test_top5_error_counts_labels_behind_five_others():
+    logits = torch.randn(100, 8, generator=torch.Generator().manual_seed(0))
+    labels = torch.randint(8, (100,), generator=torch.Generator().manual_seed(1))
+    behind = sum(sum(value > row[label] for value in row) >= 5 for row, label in zip(logits.tolist(), labels.tolist()))
+    assert 0 < behind < 100
+    assert engine.metrics(logits, labels)["top5_error"] == pytest.approx(behind)
+    assert "top5_error" not in engine.metrics(logits[:, :5], labels % 5)
+
+
 def test_learning_rate_follows_the_schedule():
     step = recipes.resolve("cifar10", "wrn28_10", "none")
     rates = [engine.learning_rate(step, epoch + 0.5) for epoch in range(400)]
@@ -85,7 +94,7 @@ def test_result_says_what_was_run_and_measured(train_tiny, tmp_path):
     result = train_tiny("patchup_soft")
     stored = json.loads((tmp_path / "runs/digits/preactresnet18/patchup_soft/seed0.json").read_text())
     assert stored == result
-    for metric in ("error", "nll", "ece", "brier"):
+    for metric in ("error", "nll", "ece", "brier", "top5_error"):
         assert f"test_{metric}" in stored and f"last_epoch_test_{metric}" in stored
     assert stored["recipe"]["gamma"] == 0.75 and stored["recipe"]["layers"] == [0, 1, 2]
     assert "keep_prob" not in stored["recipe"], "fields of other methods are not part of it"
@@ -106,6 +115,16 @@ def test_best_epoch_is_chosen_on_validation_and_tested(train_tiny, tmp_path):
         found = engine.metrics(*engine.logits_of(net, datasets.test, torch.device("cpu")))
         assert found["error"] == result[f"{name}_error"]
         assert found["nll"] == pytest.approx(result[f"{name}_nll"], rel=1e-6)
+    net.load_state_dict(best)
+    augmented = engine.logits_of(net, datasets.val.augmented(), torch.device("cpu"), epoch=result["best_epoch"])
+    assert engine.metrics(*augmented)["error"] == result["augmented_val_error"]
+
+
+def test_augmented_val_error_is_val_error_where_validation_is_augmented(train_tiny, tmp_path):
+    clean = train_tiny(out=tmp_path / "clean", epochs=4, padding=8)
+    augmented = train_tiny(out=tmp_path / "augmented", epochs=4, padding=8, augment_val=True)
+    assert augmented["augmented_val_error"] == augmented["val_error"]
+    assert clean["augmented_val_error"] != clean["val_error"]
 
 
 def test_training_learns(train_tiny):

@@ -1,0 +1,309 @@
+"""Doing runs on a cluster: an array of Slurm jobs, one a run, through submitit.
+
+Before its time limit a job is signalled, lets its run save and stop, and requeues itself; the run then goes on from
+there. So runs may take longer than the limit. All nodes must see this checkout, its .venv, the images and the results
+under the same paths. <out>/slurm has what the jobs print and, below it, the number of every run's last job.
+"""
+
+import argparse
+import multiprocessing
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import submitit
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+import engine
+import launcher
+import recipes
+from records import BadInput, RunFailed, locked, make_folder, write_whole
+
+PROGRAMS = ("sbatch", "srun", "squeue")
+REQUEUES = 10_000  # submitit gives up after so many
+RUNS_AT_A_TIME = 100
+SAVE_SECONDS = 120  # between Slurm's signal and the time limit
+LOCK_SECONDS, LOCK_ATTEMPTS = 30, 20  # a lock outlives its process where a node breaks down
+POLL_SECONDS = 0.2
+QUEUE_SECONDS = 10  # between calls of squeue
+WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "SUSPENDED", "STOPPED")
+RUNNING = ("RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT", "RESIZING")
+ALIVE = WAITING + RUNNING
+
+
+# ---- the command line ----
+
+
+def add_flags(parser):
+    """The flags that say what a job asks Slurm for."""
+    about = (
+        "--jobs says how many jobs run at a time (default 100), --gpus-per-run each one's GPUs (none for --device cpu)"
+    )
+    add = parser.add_argument_group("with --launcher slurm", about).add_argument
+    add("--partition", help="where the jobs go (default: the cluster's)")
+    add("--account", help="who pays (default: the cluster's)")
+    add("--time-limit", type=minutes, default="24", metavar="H[:MM]", help="hours a job may take until it is requeued")
+    add("--cpus", type=int, default=4, metavar="N", help="cores of a job (default 4)")
+    add("--memory", help="of a job, as 16G (default: the cluster's)")
+    extra_help = "further options of sbatch, as qos=high constraint=a100 exclusive"
+    add("--slurm-extra", nargs="+", type=option, default=[], metavar="KEY=VALUE", help=extra_help)
+
+
+def minutes(text):
+    """The minutes, an int of at least 1, that `24`, `0.5` (hours) or `1:30` say."""
+    hours, colon, rest = text.partition(":")
+    try:
+        if colon and not (hours.isdigit() and len(rest) == 2 and int(rest) < 60):
+            raise ValueError
+        found = int(hours) * 60 + int(rest) if colon else round(float(hours) * 60)
+        if found < 1:
+            raise ValueError
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"{text} is no time: give hours, as 24 or 0.5, or 1:30") from None
+    return found
+
+
+def option(text):
+    """(name, value) of a further option of sbatch, value True where it has none."""
+    name, equals, value = text.partition("=")
+    if not name or name.startswith("-"):
+        raise argparse.ArgumentTypeError(f"{text} is no option of sbatch: give it as qos=high")
+    return name, value if equals else True
+
+
+# ---- in a job ----
+
+
+@dataclass
+class Task:
+    """What a Slurm job does: a launcher.Job. submitit calls it, and checkpoint() when Slurm's signal comes."""
+
+    job: launcher.Job
+    environment: dict  # of the run's process, see launcher.work
+    gpus: int  # that train it together
+    process = None
+    stopping = False
+
+    def __call__(self):
+        signal.signal(signal.SIGTERM, self.stop)  # of scancel, or where Slurm itself requeues
+        for _ in range(LOCK_ATTEMPTS):
+            code = self.perform()
+            if code != os.EX_TEMPFAIL or self.stopping:
+                break
+            time.sleep(LOCK_SECONDS)
+        if code and not self.stopping:
+            launcher.note_failure(self.job, code)
+        if code:
+            sys.exit(code if code > 0 else 128 - code)
+
+    def perform(self):
+        """Do the job's commands in a process of their own, and return its exit status."""
+        make_folder(self.job.files.stem.parent)
+        self.job.files.failed.unlink(missing_ok=True)
+        arguments = launcher.with_torchrun(self.job.commands, self.gpus), self.job.files.output, self.environment
+        process = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
+        process.start()
+        self.process = process
+        if self.stopping:  # the signal came while it was starting
+            process.terminate()
+        process.join()
+        return process.exitcode
+
+    def stop(self, number=None, frame=None):
+        """Let the run save and stop."""
+        if self.process and not self.stopping:
+            self.process.terminate()
+        self.stopping = True
+
+    def checkpoint(self):
+        """What is to be done when the job is requeued, once the run has saved."""
+        self.stop()
+        if self.process:
+            self.process.join()
+        return submitit.helpers.DelayedSubmission(Task(self.job, self.environment, self.gpus))
+
+
+def work(commands, output, environment):
+    """What the run's process does (see launcher.work)."""
+    signal.signal(submitit_signal(), signal.SIG_IGN)  # some clusters send it to all processes of a job
+    launcher.work(commands, output, environment)
+
+
+def submitit_signal():
+    """The signal that Slurm sends before the time limit."""
+    return getattr(signal, f"SIG{submitit.JobEnvironment.USR_SIG}")
+
+
+# ---- submitting and following ----
+
+
+def launch(jobs, args):
+    """Submit the jobs, follow them to their end and return those that failed twice or were cancelled.
+
+    What is queued or running already is not submitted again. SIGINT, SIGTERM and SIGUSR1 end the following, not the
+    jobs, with SystemExit. Raises BadInput where there is no Slurm, RunFailed where it refuses the jobs.
+    """
+    check(args)
+    if not jobs:
+        return []
+    with engine.StopSignals() as signals, launcher.Status(jobs) as status:
+        cluster = Cluster(args, status.say)
+        cluster.submit(jobs)
+        asked_at = time.monotonic()
+        while cluster.numbers and not signals.received:
+            time.sleep(POLL_SECONDS)
+            if time.monotonic() - asked_at >= QUEUE_SECONDS:
+                cluster.look()
+                asked_at = time.monotonic()
+            status.update(cluster.running, failed=len(cluster.failed))
+    if signals.received:
+        left = " ".join(sorted({number.partition("_")[0] for number in cluster.numbers.values()}))
+        print(f"the jobs go on: the same command comes back to them, `scancel {left}` ends them", file=sys.stderr)
+        sys.exit(128 + signals.received)
+    return cluster.failed
+
+
+def check(args):
+    """Raise BadInput where there is no Slurm, or for flags that mean nothing there."""
+    if missing := [name for name in PROGRAMS if not shutil.which(name)]:
+        raise BadInput(f"--launcher slurm: there is no {missing[0]} here; call it where jobs can be submitted")
+    if args.jobs_per_gpu != 1:
+        raise BadInput("--jobs-per-gpu is for --launcher local: a Slurm job has its GPUs for itself")
+    for name in ("jobs", "gpus_per_run", "cpus"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise BadInput(f"{recipes.flag(name)} must be at least 1, not {getattr(args, name)}")
+
+
+class Cluster:
+    """Jobs in Slurm.
+
+    numbers: {job: its number in Slurm} of those that are queued or running; failed: those given up.
+    """
+
+    def __init__(self, args, say):
+        self.args, self.say = args, say
+        self.numbers, self.running, self.tried_again, self.failed = {}, [], set(), []
+
+    def submit(self, jobs):
+        """Submit, as one array, those of the jobs that are not queued or running already."""
+        folder = jobs[0].files.out / "slurm"
+        with locked(folder / "lock", f"the runs in {jobs[0].files.out} are being submitted"):
+            states = queue()
+            if states is None:
+                raise RunFailed("squeue fails: try again when Slurm answers")
+            there = {job: number for job in jobs if states.get(number := remembered(job)) in ALIVE}
+            fresh = [job for job in jobs if job not in there]
+            numbers = submit_array([task(job, self.args) for job in fresh], folder, self.args) if fresh else []
+            for job, number in zip(fresh, numbers):
+                remember(job, number)
+        if there:
+            self.say(f"{len(there)} runs are in Slurm already")
+        if fresh:
+            self.say(f"{len(fresh)} runs submitted to Slurm as job {numbers[0].partition('_')[0]}")
+        self.numbers |= there | dict(zip(fresh, numbers))
+
+    def look(self):
+        """Ask Slurm how far the jobs are. What ended without result is submitted again, once, but not if cancelled."""
+        states = queue()
+        if states is None:  # Slurm does not answer now
+            return
+        self.running = [job for job, number in self.numbers.items() if states.get(number) in RUNNING]
+        ended = {job: number for job, number in self.numbers.items() if states.get(number) not in ALIVE}
+        again = []
+        for job, number in ended.items():
+            del self.numbers[job]
+            if job.finished():
+                continue
+            state = states.get(number, "gone")
+            self.say(f"{job.name}: Slurm job {number} ended as {state} without result")
+            if state == "CANCELLED" or job in self.tried_again:
+                self.failed.append(job)
+                self.say(report(job, state))
+            else:
+                again.append(job)
+        self.tried_again.update(again)
+        if again:
+            self.submit(again)
+
+
+def report(job, state):
+    """The lines that tell of a job that is given up."""
+    if state == "CANCELLED":
+        return f"cancelled: {job.name}; the same command submits it again"
+    if not job.files.failed.exists():  # it was killed together with what would have noted it
+        launcher.note_failure(job, -signal.SIGKILL)
+    return launcher.report(job)
+
+
+# ---- Slurm ----
+
+
+def queue():
+    """{number: state} of this user's Slurm jobs, also of those just ended; None where Slurm does not answer."""
+    command = ["squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}", "--format=%i %T"]
+    try:
+        lines = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return dict(line.split() for line in lines)
+
+
+def task(job, args):
+    """The Task of a job."""
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, args.cpus // args.gpus_per_run))
+    return Task(job, {"OMP_NUM_THREADS": threads}, args.gpus_per_run)
+
+
+def submit_array(tasks, folder, args):
+    """The numbers of the Slurm jobs that now are to do the tasks. Raises RunFailed where Slurm refuses them."""
+    executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=REQUEUES)
+    executor.update_parameters(**parameters(args))
+    try:
+        return [job.job_id for job in executor.submit_array(tasks)]
+    except (FailedJobError, FailedSubmissionError) as error:
+        raise RunFailed(f"Slurm refuses the jobs: {error}") from error
+
+
+def parameters(args):
+    """What the jobs ask for, by submitit's names."""
+    root = shlex.quote(str(launcher.ROOT))
+    return {
+        "name": "patchup",
+        "timeout_min": args.time_limit,
+        "cpus_per_task": args.cpus,
+        "gpus_per_node": None if args.device == "cpu" else args.gpus_per_run,
+        "slurm_partition": args.partition,
+        "slurm_account": args.account,
+        "slurm_mem": args.memory,
+        "slurm_array_parallelism": args.jobs or RUNS_AT_A_TIME,
+        "slurm_signal_delay_s": min(SAVE_SECONDS, args.time_limit * 60 // 4),
+        "slurm_setup": [f"export PYTHONPATH={root}${{PYTHONPATH:+:$PYTHONPATH}}"],
+        "slurm_srun_args": [f"--cpus-per-task={args.cpus}"],  # which srun of Slurm 22.05 does not take from sbatch
+        "slurm_additional_parameters": {"requeue": True} | dict(args.slurm_extra),
+    }
+
+
+# ---- the numbers of jobs ----
+
+
+def number_file(job):
+    """Where the number of a run's last Slurm job is kept."""
+    return (job.files.out / "slurm" / job.files.stem.relative_to(job.files.out)).with_suffix(".job")
+
+
+def remembered(job):
+    """The number of a run's last Slurm job, or nothing."""
+    path = number_file(job)
+    return path.read_text().strip() if path.exists() else ""
+
+
+def remember(job, number):
+    """Keep the number of a run's Slurm job."""
+    path = number_file(job)
+    make_folder(path.parent)
+    write_whole(path, lambda file: file.write(f"{number}\n".encode()))

@@ -1,0 +1,321 @@
+"""slurm.py: what it asks Slurm for and remembers, and on a real Slurm: the same results through signals and kills."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import launcher
+import slurm
+import train
+from records import BadInput, RunFailed, load_checkpoint
+from tests import digits_grid, slurm_cluster
+from tests.slurm_cluster import until
+
+ROOT = Path(digits_grid.__file__).parent.parent
+LIMIT = 180  # seconds
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    """A Slurm of its own. Skips where there can be none."""
+    if reason := slurm_cluster.missing():
+        pytest.skip(reason)
+    with slurm_cluster.cluster(tmp_path_factory.mktemp("slurm")):
+        yield
+
+
+def arguments(out, *flags):
+    """The parsed command line of digits_grid.py."""
+    return digits_grid.parser().parse_args(list(map(str, ("--out", out, "--data-dir", out, "--device", "cpu", *flags))))
+
+
+def started(script, out, *flags):
+    """A process that launches through Slurm, with what it prints on stderr going to <out>.txt."""
+    where = ("--out", out, "--data-dir", out, "--device", "cpu", "--launcher", "slurm", "--cpus", 1)
+    command = [sys.executable, script, *where, *flags]
+    with Path(f"{out}.txt").open("w") as errors:
+        return subprocess.Popen(list(map(str, command)), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=errors)
+
+
+def begun(job):
+    """Whether a run has done an epoch."""
+    return job.files.log.exists() and job.files.log.read_text().count("\n") > 1
+
+
+def assert_same_run(one, other):
+    """Assert that two finished runs, RunFiles, have found the same, bit for bit."""
+    results = one.finished(), other.finished()
+    for result in results:
+        for name in ("seconds", "images_per_second", "peak_memory_mib", "environment"):
+            del result[name]
+    assert results[0] == results[1]
+    for name in ("best", "last"):
+        first, second = (load_checkpoint(getattr(found, name))["net"] for found in (one, other))
+        assert all(torch.equal(first[key], second[key]) for key in first | second)
+
+
+# ---- a real Slurm ----
+
+
+def test_a_grid_through_slurm_that_is_left_and_come_back_to_equals_the_local_one(cluster, tmp_path):
+    grid = ["demo", "--methods", "none", "patchup_hard", "--seeds", "2"]
+    grid += ["--width", "4", "--epochs", "3", "--train-per-class", "4"]
+    script = ROOT / "scripts" / "tables.py"
+    first = started(script, tmp_path / "cluster", *grid)
+    text = Path(f"{tmp_path}/cluster.txt")
+    until(lambda: "4 runs submitted" in text.read_text() or first.poll() is not None, LIMIT, "the submission")
+    first.send_signal(signal.SIGINT)
+    assert first.wait(LIMIT) == 130, text.read_text()
+    assert "the jobs go on: the same command comes back to them, `scancel" in text.read_text()
+
+    second = started(script, tmp_path / "cluster", *grid)
+    local = [sys.executable, script, *grid, "--out", tmp_path / "local", "--data-dir", tmp_path, "--device", "cpu"]
+    subprocess.run(list(map(str, local)), cwd=ROOT, check=True, capture_output=True)
+    assert second.wait(LIMIT) == 0, text.read_text()
+    assert "4 runs are in Slurm already" in text.read_text() and "submitted" not in text.read_text()
+
+    there, here = (sorted((tmp_path / name).rglob("seed?.json")) for name in ("cluster", "local"))
+    assert len(there) == len(here) == 4
+    for job in jobs_of(script, grid, tmp_path / "cluster"):
+        other = next(found for found in jobs_of(script, grid, tmp_path / "local") if found.recipe == job.recipe)
+        assert_same_run(job.files, other.files)
+    tables = [next((tmp_path / name / "tables").glob("*.json")) for name in ("cluster", "local")]
+    rows = [[row for row in json.loads(table.read_text())["rows"] if row["metric"] != "seconds"] for table in tables]
+    assert len(rows[0]) > 0 and rows[0] == rows[1]
+
+
+def jobs_of(script, grid, out):
+    """The launcher.Jobs of scripts/tables.py."""
+    from scripts import tables
+
+    args, more = tables.parser().parse_known_args([*grid, "--out", str(out)])
+    return tables.jobs_of([tables.plan("demo", args, more)], args)
+
+
+def test_signalled_killed_and_cancelled_jobs(cluster, tmp_path):
+    """A job is signalled as at its time limit, a run is killed, a job is killed, a job is cancelled."""
+    flags = ("--checkpoint-minutes", 0, "--jobs", 2)
+    methods = ("none", "cutout", "mixup", "dropblock")
+    jobs = [digits_grid.job(arguments(tmp_path / "out", *flags), method) for method in methods]
+    signalled, run_killed, job_killed, cancelled = jobs
+    process = started(ROOT / "tests" / "digits_grid.py", tmp_path / "out", *flags, "--methods", *methods)
+    try:
+        until(lambda: begun(signalled), LIMIT, "the first run")
+        number = slurm.remembered(signalled)
+        slurm_cluster.output("scancel", "--signal=USR2", number)
+        until(lambda: begun(run_killed), LIMIT, "the second run")
+        os.kill(int(run_killed.files.with_suffix("lock").read_text().split()[0]), signal.SIGKILL)
+        until(lambda: begun(job_killed), LIMIT, "the third run")
+        slurm_cluster.output("scancel", "--signal=KILL", slurm.remembered(job_killed))
+        until(lambda: begun(cancelled), LIMIT, "the fourth run")
+        cancelled_number = slurm.remembered(cancelled)
+        slurm_cluster.output("scancel", cancelled_number)
+        status = process.wait(LIMIT)
+    finally:
+        process.kill()
+    text = Path(f"{tmp_path}/out.txt").read_text()
+    assert status == 1, text
+    assert slurm.remembered(signalled) == number, "Slurm has requeued the same job"
+    assert "Restarts=1 " in slurm_cluster.output("scontrol", "show", "job", number)
+    for job in (run_killed, job_killed):
+        assert f"{job.name}: Slurm job {number.partition('_')[0]}_{jobs.index(job)} ended as FAILED" in text
+        assert slurm.remembered(job).partition("_")[0] != number.partition("_")[0]
+    assert f"cancelled: {cancelled.name}" in text and slurm.remembered(cancelled) == cancelled_number
+    assert not cancelled.finished() and not cancelled.files.failed.exists()
+    for job in (signalled, run_killed, job_killed):
+        assert "going on at step" in job.files.output.read_text()
+        options = {"data_dir": tmp_path, "out": tmp_path / "undisturbed", "device": "cpu", "quiet": True}
+        train.run(job.recipe, **options)
+        assert_same_run(job.files, type(job.files)(tmp_path / "undisturbed", job.recipe))
+
+
+# ---- without Slurm ----
+
+
+@pytest.mark.parametrize(
+    "text, minutes", [("24", 1440), ("0.5", 30), ("1:30", 90), ("48:00", 2880), ("0:01", 1), ("100:05", 6005)]
+)
+def test_time_limits(text, minutes):
+    assert arguments("x", "--time-limit", text).time_limit == minutes
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ("--time-limit 1:60", "argument --time-limit: 1:60 is no time: give hours, as 24 or 0.5, or 1:30"),
+        ("--time-limit 0", "argument --time-limit: 0 is no time"),
+        ("--time-limit soon", "argument --time-limit: soon is no time"),
+        ("--time-limit nan", "argument --time-limit: nan is no time"),
+        ("--time-limit inf", "argument --time-limit: inf is no time"),
+        ("--slurm-extra =high", "argument --slurm-extra: =high is no option of sbatch: give it as qos=high"),
+    ],
+)
+def test_flags_that_say_nothing_are_refused_in_one_line(flags, message, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        arguments("x", *flags.split())
+    error = capsys.readouterr().err
+    assert exit_.value.code == 2 and message in error and error.count("\n") == 1
+
+
+def sbatch_file(*flags, device="cpu"):
+    """What sbatch would be given."""
+    from submitit.auto.auto import AutoExecutor
+    from submitit.slurm.slurm import SlurmExecutor
+
+    args = arguments("x", *flags)
+    args.device = device
+    SlurmExecutor.affinity, affinity = classmethod(lambda cls: 2), SlurmExecutor.affinity
+    try:
+        executor = AutoExecutor("x", cluster="slurm")
+    finally:
+        SlurmExecutor.affinity = affinity
+    executor.update_parameters(**slurm.parameters(args))
+    return executor._executor._make_submission_file_text("run", "")
+
+
+def test_flags_become_options_of_sbatch():
+    text = sbatch_file("--partition", "gpu", "--account", "lab", "--time-limit", "1:30", "--cpus", 6, "--memory", "16G")
+    for line in ("partition=gpu", "account=lab", "time=90", "cpus-per-task=6", "mem=16G", "signal=USR2@120", "requeue"):
+        assert f"#SBATCH --{line}\n" in text
+    assert "--gpus" not in text and "--cpus-per-task=6 run" in text
+    assert f"PYTHONPATH={ROOT}$" in text
+    text = sbatch_file("--gpus-per-run", 4, "--slurm-extra", "qos=high", "exclusive", device="auto")
+    for line in ("gpus-per-node=4", "qos=high", "exclusive"):
+        assert f"#SBATCH --{line}\n" in text
+    assert "signal=USR2@15" in sbatch_file("--time-limit", "0:01")
+
+
+def test_a_machine_without_slurm_is_named_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BadInput, match="--launcher slurm: there is no sbatch here"):
+        launcher.launch([], arguments(tmp_path, "--launcher", "slurm"))
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ("--jobs-per-gpu 2", "--jobs-per-gpu is for --launcher local"),
+        ("--cpus 0", "--cpus must be at least 1, not 0"),
+        ("--jobs 0", "--jobs must be at least 1, not 0"),
+        ("--gpus-per-run 0", "--gpus-per-run must be at least 1, not 0"),
+    ],
+)
+def test_flags_that_mean_nothing_in_slurm_are_refused(flags, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(slurm.shutil, "which", lambda name: name)
+    with pytest.raises(BadInput, match=message):
+        launcher.launch([], arguments(tmp_path, "--launcher", "slurm", *flags.split()))
+
+
+class FakeSlurm:
+    """Slurm as this module sees it: gives numbers, and says of each job what a test wants."""
+
+    def __init__(self, monkeypatch):
+        self.states, self.arrays = {}, []
+        monkeypatch.setattr(slurm, "queue", lambda: self.states)
+        monkeypatch.setattr(slurm, "submit_array", self.submit)
+
+    def submit(self, tasks, folder, args):
+        self.arrays.append([task.job for task in tasks])
+        numbers = [f"{len(self.arrays)}_{i}" for i in range(len(tasks))]
+        self.states |= dict.fromkeys(numbers, "PENDING")
+        return numbers
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    return FakeSlurm(monkeypatch)
+
+
+def jobs_and_cluster(out, *methods):
+    """Jobs of these methods, a slurm.Cluster and the list of what it says."""
+    args, said = arguments(out), []
+    return [digits_grid.job(args, method) for method in methods], slurm.Cluster(args, said.append), said
+
+
+def test_what_is_queued_or_running_is_not_submitted_again_by_another_launcher(tmp_path, fake):
+    (first, second, third), cluster, _ = jobs_and_cluster(tmp_path, "none", "cutout", "mixup")
+    cluster.submit([first, second])
+    fake.states |= {"1_0": "RUNNING", "1_1": "FAILED"}
+    other = jobs_and_cluster(tmp_path)[1]
+    other.submit([first, second, third])
+    assert fake.arrays == [[first, second], [second, third]]
+    assert other.numbers == {first: "1_0", second: "2_0", third: "2_1"}
+    other.look()
+    assert other.running == [first]
+
+
+def test_what_ends_without_result_is_submitted_again_once(tmp_path, fake):
+    (job,), cluster, said = jobs_and_cluster(tmp_path, "none")
+    cluster.submit([job])
+    del fake.states["1_0"]  # Slurm forgets in time
+    cluster.look()
+    assert fake.arrays == [[job], [job]] and cluster.numbers == {job: "2_0"} and not cluster.failed
+    job.files.output.parent.mkdir(parents=True)
+    job.files.output.write_text("== now\nno space left\n")
+    fake.states["2_0"] = "NODE_FAIL"
+    cluster.look()
+    assert len(fake.arrays) == 2 and not cluster.numbers and cluster.failed == [job]
+    assert "Slurm job 2_0 ended as NODE_FAIL without result" in said[-2]
+    assert "(killed by SIGKILL)" in said[-1] and said[-1].endswith("  no space left")
+
+
+def test_what_was_cancelled_is_not_submitted_again(tmp_path, fake):
+    (job,), cluster, said = jobs_and_cluster(tmp_path, "none")
+    cluster.submit([job])
+    fake.states["1_0"] = "CANCELLED"
+    cluster.look()
+    assert len(fake.arrays) == 1 and cluster.failed == [job]
+    assert said[-1].startswith("cancelled: digits/preactresnet18/none/seed0")
+
+
+def test_a_slurm_that_does_not_answer_ends_nothing(tmp_path, fake):
+    (job,), cluster, _ = jobs_and_cluster(tmp_path, "none")
+    cluster.submit([job])
+    fake.states = None
+    cluster.look()
+    assert cluster.numbers == {job: "1_0"} and len(fake.arrays) == 1
+    with pytest.raises(RunFailed, match="squeue fails"):
+        cluster.submit([job])
+
+
+@pytest.fixture
+def task(tmp_path, monkeypatch):
+    """A slurm.Task of one run, which does not wait long for locks."""
+    monkeypatch.setattr(slurm, "LOCK_SECONDS", 0)
+    handler = signal.getsignal(signal.SIGTERM)
+    yield slurm.Task(digits_grid.job(arguments(tmp_path), "none"), {"OMP_NUM_THREADS": "1"}, 1)
+    signal.signal(signal.SIGTERM, handler)
+
+
+def test_a_task_waits_while_another_process_has_the_lock(task, monkeypatch):
+    codes = [os.EX_TEMPFAIL, os.EX_TEMPFAIL, 0]
+    monkeypatch.setattr(slurm.Task, "perform", lambda self: codes.pop(0))
+    task()
+    assert not codes and not task.job.files.failed.exists()
+
+
+def test_a_task_ends_as_its_run_and_notes_the_failure(task, monkeypatch):
+    task.job.files.stem.parent.mkdir(parents=True)
+    for code, status, happened in ((2, 2, "exit status 2"), (-9, 137, "killed by SIGKILL")):
+        monkeypatch.setattr(slurm.Task, "perform", lambda self, code=code: code)
+        with pytest.raises(SystemExit) as exit_:
+            task()
+        assert exit_.value.code == status
+        assert task.job.files.failed.read_text().startswith(happened)
+
+
+def test_a_task_that_was_told_to_stop_notes_no_failure(task, monkeypatch):
+    def stopped(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 143
+
+    monkeypatch.setattr(slurm.Task, "perform", stopped)
+    with pytest.raises(SystemExit) as exit_:
+        task()
+    assert exit_.value.code == 143 and not task.job.files.failed.exists()
