@@ -131,9 +131,14 @@ def interval(name, ours, others):
     """The difference of two means as {name, name_low, name_high}: with its interval from two runs each on."""
     difference = ours.mean() - others.mean() if len(ours) and len(others) else math.nan
     low = high = math.nan
-    if len(ours) > 1 and len(others) > 1 and np.isfinite([*ours, *others]).all() and ours.std() + others.std() > 0:
+    if len(ours) > 1 and len(others) > 1 and np.isfinite([*ours, *others]).all() and not alike(ours, others):
         low, high = stats.ttest_ind(ours, others, equal_var=False).confidence_interval(CONFIDENCE)
     return {name: difference, f"{name}_low": float(low), f"{name}_high": float(high)}
+
+
+def alike(*groups):
+    """Whether the values of every group are one value but for rounding, which leaves no deviation to go by."""
+    return all(np.allclose(values, values[0], rtol=1e-12, atol=0) for values in groups)
 
 
 # ---- texts ----

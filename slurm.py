@@ -6,7 +6,8 @@ under the same paths. <out>/slurm has what the jobs print and, below it, the num
 """
 
 import argparse
-import multiprocessing
+import contextlib
+import json
 import os
 import shlex
 import shutil
@@ -24,6 +25,7 @@ import launcher
 import recipes
 from records import BadInput, RunFailed, locked, make_folder, write_whole
 
+PERFORM = "import json, sys, launcher; sys.exit(launcher.perform(json.loads(sys.argv[1])))"
 PROGRAMS = ("sbatch", "srun", "squeue")
 REQUEUES = 10_000  # submitit gives up after so many
 RUNS_AT_A_TIME = 100
@@ -105,14 +107,21 @@ class Task:
         """Do the job's commands in a process of their own, and return its exit status."""
         make_folder(self.job.files.stem.parent)
         self.job.files.failed.unlink(missing_ok=True)
-        arguments = launcher.with_torchrun(self.job.commands, self.gpus), self.job.files.output, self.environment
-        process = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
-        process.start()
-        self.process = process
+        commands = launcher.with_torchrun(self.job.commands, self.gpus)
+        with self.job.files.output.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-u", "-c", PERFORM, json.dumps(commands)],
+                cwd=launcher.ROOT,
+                env=os.environ | self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=ignore_slurm,
+            )
         if self.stopping:  # the signal came while it was starting
-            process.terminate()
-        process.join()
-        return process.exitcode
+            self.process.terminate()
+        return self.process.wait()
 
     def stop(self, number=None, frame=None):
         """Let the run save and stop."""
@@ -123,15 +132,15 @@ class Task:
     def checkpoint(self):
         """What is to be done when the job is requeued, once the run has saved."""
         self.stop()
-        if self.process:
-            self.process.join()
+        with contextlib.suppress(ChildProcessError):  # it has ended
+            if self.process:  # not its wait(), which this may have interrupted and which is not to be entered twice
+                os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
         return submitit.helpers.DelayedSubmission(Task(self.job, self.environment, self.gpus))
 
 
-def work(commands, output, environment):
-    """What the run's process does (see launcher.work)."""
-    signal.signal(submitit_signal(), signal.SIG_IGN)  # some clusters send it to all processes of a job
-    launcher.work(commands, output, environment)
+def ignore_slurm():
+    """Leave Slurm's signal to the Task, also in what the run's process starts: some clusters send it to all of them."""
+    signal.signal(submitit_signal(), signal.SIG_IGN)
 
 
 def submitit_signal():

@@ -97,7 +97,7 @@ def free_ports(count):
 
 def output(*command):
     """What a command prints. Raises subprocess.SubprocessError where it fails or hangs."""
-    return subprocess.run(command, check=True, timeout=30, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(command, check=True, timeout=120, capture_output=True, text=True).stdout.strip()
 
 
 def until(condition, seconds, what):

@@ -38,7 +38,7 @@ def test_welchs_interval_equals_its_formula():
 
 
 def test_no_interval_where_there_is_none():
-    for one, other in (([1.0], [2.0, 3.0]), ([1.0, 1.0], [2.0, 2.0]), ([1.0, math.inf], [2.0, 3.0])):
+    for one, other in (([1.0], [2.0, 3.0]), ([1.0, 1.0], [2.0, 2.0 + 4e-16]), ([1.0, math.inf], [2.0, 3.0])):
         found = comparison.interval("x", np.array(one), np.array(other))
         assert math.isnan(found["x_low"]) and math.isnan(found["x_high"])
     assert math.isnan(comparison.interval("x", np.array([1.0]), np.array([]))["x"])

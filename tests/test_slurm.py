@@ -67,6 +67,7 @@ def test_a_grid_through_slurm_that_is_left_and_come_back_to_equals_the_local_one
     grid = ["demo", "--methods", "none", "patchup_hard", "--seeds", "2"]
     grid += ["--width", "4", "--epochs", "3", "--train-per-class", "4"]
     script = ROOT / "scripts" / "tables.py"
+    slurm_cluster.output("scontrol", "update", "PartitionName=main", "State=DOWN")  # jobs wait
     first = started(script, tmp_path / "cluster", *grid)
     text = Path(f"{tmp_path}/cluster.txt")
     until(lambda: "4 runs submitted" in text.read_text() or first.poll() is not None, LIMIT, "the submission")
@@ -75,10 +76,13 @@ def test_a_grid_through_slurm_that_is_left_and_come_back_to_equals_the_local_one
     assert "the jobs go on: the same command comes back to them, `scancel" in text.read_text()
 
     second = started(script, tmp_path / "cluster", *grid)
+    attached = "4 runs are in Slurm already"
+    until(lambda: attached in text.read_text() or second.poll() is not None, LIMIT, "the second launch")
+    slurm_cluster.output("scontrol", "update", "PartitionName=main", "State=UP")
     local = [sys.executable, script, *grid, "--out", tmp_path / "local", "--data-dir", tmp_path, "--device", "cpu"]
     subprocess.run(list(map(str, local)), cwd=ROOT, check=True, capture_output=True)
     assert second.wait(LIMIT) == 0, text.read_text()
-    assert "4 runs are in Slurm already" in text.read_text() and "submitted" not in text.read_text()
+    assert attached in text.read_text() and "submitted" not in text.read_text()
 
     there, here = (sorted((tmp_path / name).rglob("seed?.json")) for name in ("cluster", "local"))
     assert len(there) == len(here) == 4
@@ -98,9 +102,15 @@ def jobs_of(script, grid, out):
     return tables.jobs_of([tables.plan("demo", args, more)], args)
 
 
+def signal_step(name, job):
+    """Send a signal to a job's step, as Slurm does before the time limit (to a job of an array it would retry)."""
+    number = slurm_cluster.output("squeue", "--noheader", f"--jobs={slurm.remembered(job)}", "--format=%A")
+    slurm_cluster.output("scancel", f"--signal={name}", f"{number}.0")
+
+
 def test_signalled_killed_and_cancelled_jobs(cluster, tmp_path):
     """A job is signalled as at its time limit, a run is killed, a job is killed, a job is cancelled."""
-    flags = ("--checkpoint-minutes", 0, "--jobs", 2)
+    flags = ("--checkpoint-minutes", 0, "--jobs", 2, "--epochs", 60)  # time to catch each while it trains
     methods = ("none", "cutout", "mixup", "dropblock")
     jobs = [digits_grid.job(arguments(tmp_path / "out", *flags), method) for method in methods]
     signalled, run_killed, job_killed, cancelled = jobs
@@ -108,11 +118,11 @@ def test_signalled_killed_and_cancelled_jobs(cluster, tmp_path):
     try:
         until(lambda: begun(signalled), LIMIT, "the first run")
         number = slurm.remembered(signalled)
-        slurm_cluster.output("scancel", "--signal=USR2", number)
+        signal_step("USR2", signalled)
         until(lambda: begun(run_killed), LIMIT, "the second run")
         os.kill(int(run_killed.files.with_suffix("lock").read_text().split()[0]), signal.SIGKILL)
         until(lambda: begun(job_killed), LIMIT, "the third run")
-        slurm_cluster.output("scancel", "--signal=KILL", slurm.remembered(job_killed))
+        signal_step("KILL", job_killed)
         until(lambda: begun(cancelled), LIMIT, "the fourth run")
         cancelled_number = slurm.remembered(cancelled)
         slurm_cluster.output("scancel", cancelled_number)
