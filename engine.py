@@ -397,7 +397,8 @@ class Trainer:
     def show(self, *doing):
         """Epochs done, best error so far and what it is doing beside the progress bar."""
         best = [f"best val {self.best['val_error']:.2f} %"] if self.best else []
-        self.bar.set_postfix_str(", ".join([f"epoch {self.epoch}/{self.recipe.epochs}", *best, *doing]))
+        words = ", ".join([f"epoch {self.epoch}/{self.recipe.epochs}", *best, *doing])
+        self.bar.set_postfix_str(words, refresh=sys.stderr.isatty())  # a log file is no screen
 
 
 def compile_stages(net):
