@@ -151,7 +151,12 @@ def hours_file(grid):
 def kept_hours(grid):
     """{method: {hours, ...}} as measured so far."""
     path = hours_file(grid)
-    return read_json(path, maker="scripts/tables.py", remedy=": remove it") if path.exists() else {}
+    if not path.exists():
+        return {}
+    kept = read_json(path, maker="scripts/tables.py", remedy="; remove it to measure anew")
+    if not all(isinstance(one, dict) and isinstance(one.get("hours"), float) for one in kept.values()):
+        raise BadInput(f"{path} holds no hours of trainings; remove it to measure anew")
+    return kept
 
 
 def hours(grid):

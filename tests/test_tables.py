@@ -228,6 +228,9 @@ def test_table_8_is_timed_once_on_this_device(tmp_path, capsys, monkeypatch):
         assert tables.main(given) == 0
     assert calls == [("tiny_imagenet", "wrn28_10", ("none", "puzzlemix"), tables.CPU_BATCH, {})]
     assert "| Puzzle Mix | 19.00 (1) | 53.00 | -34.00 | +5.00 |" in capsys.readouterr().out
+    (tmp_path / "hours.json").write_text('{"none": 3}')
+    assert tables.main(given) == 2
+    assert "hours.json holds no hours of trainings; remove it to measure anew" in capsys.readouterr().err
 
 
 def test_a_table_of_an_evaluation_is_trained_evaluated_and_rendered(tmp_path, monkeypatch, capsys):
