@@ -81,7 +81,7 @@ def plan(name, args, more):
     grid = grids.grid_of(args, name)
     if not grid.table.evaluation:
         if more:
-            raise BadInput(f"{name} is no evaluation, it takes no {' '.join(more)}")
+            raise BadInput(f"unrecognized arguments for {name}: {' '.join(more)}")
         return Plan(grid)
     script, *fixed = grid.table.evaluation
     script, arguments = importlib.import_module(script), (*fixed, *more)
@@ -207,7 +207,7 @@ def make(args, more):
     """Launch, collect and render what a command line asks for; 1 where a run failed."""
     names = ALL if "all" in args.tables else tuple(dict.fromkeys(args.tables))
     if more and "all" in args.tables:
-        raise BadInput(f"all tables together take no flags of single evaluations: {' '.join(more)}")
+        raise BadInput(f"unrecognized arguments for all tables together: {' '.join(more)}")
     plans = [plan(name, args, more) for name in names]
     for one in plans:
         make_folder(one.grid.out / "tables")

@@ -178,8 +178,8 @@ def test_a_recipe_tag_stands_for_its_overrides(tmp_path, capsys):
     [
         (["table9"], "table9 stands in the paper's appendix alone, which is not available"),
         (["compare", "--methods", "none"], "say which --datasets to compare"),
-        (["table2", "--limit", "3"], "table2 is no evaluation, it takes no --limit 3"),
-        (["all", "--limit", "3"], "all tables together take no flags of single evaluations: --limit 3"),
+        (["table2", "--limit", "3"], "unrecognized arguments for table2: --limit 3"),
+        (["all", "--limit", "3"], "unrecognized arguments for all tables together: --limit 3"),
         (["table2", "--datasets", "mnist"], "table2 has no mnist among its datasets: cifar10, cifar100, svhn"),
         (["table2", "--seeds", "0"], "--seeds must be at least 1, not 0"),
         (["table2", "--methods", "none", "--gamma", "0.3"], "--gamma means nothing to any of the methods none"),
