@@ -105,7 +105,7 @@ def all_tables(out, plans):
     for table in found:
         part = table["file"].removeprefix(table["name"]).strip("-")
         table["id"] = f"table-{table['file']}"
-        table["short"] = table["title"].partition(":")[0] + (f" ({part})" if part else "")
+        table["short"] = re.split(r":| \(", table["title"])[0] + (f" ({part})" if part else "")
     return found
 
 
