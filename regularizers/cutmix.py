@@ -13,6 +13,7 @@ PatchUp's input branch takes its box from here.
 import torch
 
 from .base import Regularizer, check_positive, check_probability, one_hot
+from .blend import blend
 
 
 def cut_box(height, width, lam, centre):
@@ -49,7 +50,7 @@ def box_mask(box, height, width, device=None):
 
 def swap_box(x, partner, box):
     """x [B, C, H, W] with the pixels of its partners x[partner], int64 [B], in the box (y1, y2, x1, x2)."""
-    return torch.where(box_mask(box, *x.shape[2:], x.device), x, x.index_select(0, partner))
+    return blend(x, partner, ~box_mask(box, *x.shape[2:], x.device))
 
 
 class CutMix(Regularizer):

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 
 from .base import Regularizer, check_choice, check_layers, check_positive, check_probability, one_hot
+from .blend import blend
 from .cutmix import box_mask, draw_box
 
 
@@ -40,18 +41,34 @@ def block_mask(seeds, block_size):
     seeds: bool [..., C, H, W]. A block of even size reaches one feature further up and left than down and right.
     """
     before, after = (block_size - 1) // 2, block_size // 2
-    padded = F.pad(seeds.float(), (before, after, before, after))
-    return F.max_pool2d(padded, block_size, stride=1) == 0
+    blocks = F.pad(seeds, (before, after, before, after))
+    for axis in (-1, -2):
+        blocks = spread(blocks, block_size, axis)
+    return ~blocks
+
+
+def spread(seeds, length, axis):
+    """Bool, True where seeds (bool) is at one of `length` places along the axis, from this one on; shorter by length - 1.
+
+    A run doubles with every step, which takes less than a max-pooling of numbers.
+    """
+    done = 1
+    while done < length:
+        step = min(done, length - done)
+        size = seeds.shape[axis] - step
+        seeds = seeds.narrow(axis, 0, size) | seeds.narrow(axis, step, size)
+        done += step
+    return seeds
 
 
 def mix_hard(h, mask, partner):
     """Equation 3: h [B, C, H, W] where mask [1 or B, C or 1, H, W] is True, its partners' features elsewhere."""
-    return torch.where(mask, h, h.index_select(0, partner))
+    return blend(h, partner, ~mask)
 
 
 def mix_soft(h, mask, lam, partner):
     """Equation 5: h [B, C, H, W] where mask is True, lam h + (1 - lam) h[partner] elsewhere; lam in [0, 1]."""
-    return torch.lerp(h, h.index_select(0, partner), (1 - lam) * (~mask).to(h.dtype))
+    return blend(h, partner, (1 - lam) * (~mask).to(h.dtype))
 
 
 class PatchUp(Regularizer):
