@@ -1,4 +1,4 @@
-"""Samples blended with their partners, the operation of every mixing method: h'_i = (1 - w_i) h_i + w_i h_j, j = partner(i).
+"""Samples blended with their partners, as every mixing method does: h'_i = (1 - w_i) h_i + w_i h_j, j = partner(i).
 
 The gradient of a sample m comes from h'_m and from h'_i, whose partner it is:
 

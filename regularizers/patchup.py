@@ -48,9 +48,9 @@ def block_mask(seeds, block_size):
 
 
 def spread(seeds, length, axis):
-    """Bool, True where seeds (bool) is at one of `length` places along the axis, from this one on; shorter by length - 1.
+    """seeds, bool, or-ed over every `length` neighbours along the axis, which becomes shorter by length - 1.
 
-    A run doubles with every step, which takes less than a max-pooling of numbers.
+    Runs of True double with every step, which takes far less than a max-pooling.
     """
     done = 1
     while done < length:
