@@ -534,7 +534,7 @@ def size_rows(scale):
 
 
 def loss_rows(scale):
-    """Rows that tell equation 6 from the factor two that it brings: twice the loss is twice the rate, half the decay."""
+    """Rows that tell equation 6 from the factor two it brings: twice the loss is twice the rate and half the decay."""
     lr, decay = EVERYONE["lr"], STUDY_SCALES[scale].get("weight_decay", EVERYONE["weight_decay"])
     doubled = {"lr": 2 * lr, "weight_decay": decay / 2}
     yield Row("none")
