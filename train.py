@@ -33,6 +33,7 @@ import engine
 import models
 import recipes
 import regularizers
+from graphs import Recorder
 from records import BadInput, Locked, RunFailed, RunFiles
 
 
@@ -59,7 +60,7 @@ def parser():
 
 DATA_DIR = Path(os.environ.get("PATCHUP_DATA", "datasets"))
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3)
-RUN_FLAGS = ("data_dir", "out", "device", "workers", "checkpoint_minutes", "deterministic")
+RUN_FLAGS = ("data_dir", "out", "device", "workers", "checkpoint_minutes", "deterministic", "graphs")
 
 
 def add_run_flags(found, out_help="gets the results (default results/runs)", out=Path("results/runs")):
@@ -71,9 +72,21 @@ def add_run_flags(found, out_help="gets the results (default results/runs)", out
     add("--workers", type=int, default=4, help="processes that decode streamed images (default 4)")
     add("--checkpoint-minutes", type=float, default=5, help="between checkpoints (default 5); 0 saves at every step")
     add("--deterministic", action="store_true", help="bit-equal repetition on a GPU too, slower")
+    add("--graphs", action="store_true", help="launch steps as CUDA graphs, for small images on a fast GPU")
 
 
-def run(recipe, *, data_dir, out, device="auto", workers=4, checkpoint_minutes=5, deterministic=False, quiet=False):
+def run(
+    recipe,
+    *,
+    data_dir,
+    out,
+    device="auto",
+    workers=4,
+    checkpoint_minutes=5,
+    deterministic=False,
+    graphs=False,
+    quiet=False,
+):
     """Train as the recipe says, or go on with it, and return the result, a dict; a finished run is only read.
 
     Raises BadInput for what the user can mend, RunFailed when it cannot go on, engine.Stopped after a signal.
@@ -87,7 +100,7 @@ def run(recipe, *, data_dir, out, device="auto", workers=4, checkpoint_minutes=5
         raise BadInput(f"--checkpoint-minutes must be at least 0, not {checkpoint_minutes}")
     device = engine.select_device(device)
     set_up_backends(device, deterministic)
-    trainer = build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet)
+    trainer = build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet, graphs)
     with files.lock() if distributed.rank() == 0 else contextlib.nullcontext():
         if result := distributed.from_rank_0(files.finished):  # by another process, while this one read the images
             return result
@@ -120,8 +133,10 @@ def keep_freed_memory():
         libc.mallopt(M_TRIM_THRESHOLD, -1)
 
 
-def build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet):
+def build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet, graphs=False):
     """The engine.Trainer of a recipe. Raises BadInput or data.DataError where device or images do not do."""
+    if graphs and (device.type != "cuda" or distributed.size() > 1 or recipe.amp == "fp16"):
+        raise BadInput("--graphs is for one process on a CUDA device, without --amp fp16")
     if recipe.amp == "fp16" and device.type != "cuda":
         raise BadInput("--amp fp16 needs a CUDA device; on a CPU there is bf16")
     with distributed.first_on_each_node():  # it leaves decoded images for the others
@@ -132,7 +147,8 @@ def build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet):
     if recipe.compile:
         engine.compile_stages(net)
     regularizer = recipes.regularizer(recipe, len(datasets.classes))
-    return engine.Trainer(recipe, datasets, net, regularizer, device, files, checkpoint_minutes, quiet)
+    recorder = Recorder(regularizer.generators) if graphs else None
+    return engine.Trainer(recipe, datasets, net, regularizer, device, files, checkpoint_minutes, quiet, recorder)
 
 
 def objects(recipe, data_dir, workers=0):

@@ -17,13 +17,16 @@ def blended(h, partner, weight):
     return torch.lerp(h, out, weight, out=out)
 
 
+kernel = blended  # or what it was compiled to
+
+
 class Blend(torch.autograd.Function):
     """See blend."""
 
     @staticmethod
     def forward(ctx, h, partner, weight):
         ctx.save_for_backward(partner, weight)
-        return blended(h, partner, weight)
+        return kernel(h, partner, weight)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -31,7 +34,7 @@ class Blend(torch.autograd.Function):
         partner, weight = ctx.saved_tensors
         inverse = torch.argsort(partner)
         if weight.dim() == 0 or len(weight) == 1:
-            return blended(gradient, inverse, weight), None, None
+            return kernel(gradient, inverse, weight), None, None
         moved = weight * gradient
         return (gradient - moved).add_(moved[inverse]), None, None
 

@@ -81,8 +81,13 @@ class CutMix(Regularizer):
             height, width = x.shape[2:]
             self.box = draw_box(self.rng, height, width, self.alpha)
             self.partner = self.permutation(x)
+            self.mask = self.on_device(box_mask(self.box, height, width), x)
             self.target = torch.lerp(self.target[self.partner], self.target, kept_fraction(self.box, height, width))
+
+    def branch(self):
+        """Whether this batch is mixed; see Regularizer.branch."""
+        return self.box is not None
 
     def mix(self, k, h):
         """The images with their boxes swapped at k = 0, where this batch is mixed; else h itself."""
-        return swap_box(h, self.partner, self.box) if k == 0 and self.box is not None else h
+        return blend(h, self.partner, ~self.mask) if k == 0 and self.box is not None else h

@@ -45,9 +45,13 @@ class ManifoldMixup(Regularizer):
     def draw(self, x, y, net):
         """Choose the stage k, lambda and the partners; mix the targets. See Regularizer.draw."""
         self.k = int(self.rng.choice(self.layers))
-        self.lam = self.rng.beta(self.alpha, self.alpha)
+        self.lam = self.on_device(self.rng.beta(self.alpha, self.alpha), x)
         self.partner = self.permutation(x)
         self.target = mix_partners(one_hot(y, self.num_classes), self.partner, self.lam)
+
+    def branch(self):
+        """The stage k; see Regularizer.branch."""
+        return self.k
 
     def mix(self, k, h):
         """h mixed with its partners where k is the drawn stage, else h itself."""
