@@ -430,7 +430,7 @@ class Trainer:
 
 
 def compile_stages(net):
-    """Compile every stage for itself, keeping the state dict's keys; mixing stays outside, its blending compiled too."""
+    """Compile every stage for itself, keeping the state dict's keys, and the blending that mixing does between them."""
     torch._dynamo.config.recompile_limit = 64  # training, evaluation and odd batches share nn.Sequential.forward
     for stage in net.stages:
         stage.forward = torch.compile(stage.forward)
