@@ -1,0 +1,236 @@
+"""What the benchmarks share: a recipe at work on one batch, and medians of calls that take turns."""
+
+import contextlib
+import dataclasses
+import statistics
+import time
+
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+import data
+import engine
+import estimates
+import recipes
+from regularizers import puzzlemix
+from regularizers.base import one_hot
+
+CALLS = {"cpu": 1, "cuda": 20}  # timed in a row: launching kernels runs ahead of a GPU
+LAYERS = (0, 1, 2, 3)
+
+
+# ---- the clock ----
+
+
+def synchronize(device):
+    """Wait for the GPU, if there is one."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def timed(function, device, calls=1):
+    """Seconds of one call of function(), the mean of several in a row."""
+    synchronize(device)
+    start = time.perf_counter()
+    for _ in range(calls):
+        function()
+    synchronize(device)
+    return (time.perf_counter() - start) / calls
+
+
+def medians(functions, device, rounds):
+    """{name: seconds, the median of `rounds`} of the functions in a dict, which take turns; a first round warms up."""
+    seconds = {name: [] for name in functions}
+    turns = [name for _ in range(rounds + 1) for name in functions]
+    for name in tqdm(turns, "timing", leave=False, dynamic_ncols=True):
+        seconds[name].append(timed(functions[name], device, CALLS[device.type]))
+    return {name: statistics.median(found[1:]) for name, found in seconds.items()}
+
+
+@contextlib.contextmanager
+def clocked(module, names, device):
+    """Within it, the list that it yields receives the seconds of every call of these functions of a module."""
+    seconds, before = [], {name: getattr(module, name) for name in names}
+
+    def measured(function):
+        def call(*arguments):
+            found = []
+            seconds.append(timed(lambda: found.append(function(*arguments)), device))
+            return found[0]
+
+        return call
+
+    try:
+        for name, function in before.items():
+            setattr(module, name, measured(function))
+        yield seconds
+    finally:
+        for name, function in before.items():
+            setattr(module, name, function)
+
+
+# ---- memory ----
+
+
+def kept_bytes(function, besides=()):
+    """Bytes that autograd keeps for the backward pass of the tensors that function() returns.
+
+    Views count as the whole that they keep alive, once; besides: tensors that do not count.
+    """
+    kept, others = {}, {tensor.untyped_storage().data_ptr() for tensor in besides}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        outputs = function()  # alive until all is counted, so that no address is used twice
+    for node in graph_nodes(outputs):
+        for value in getattr(node, "__dict__", {}).values():  # what a Function of Python keeps on its context
+            if isinstance(value, torch.Tensor):
+                keep(value)
+    return sum(size for address, size in kept.items() if address not in others)
+
+
+def graph_nodes(outputs):
+    """Every node of the graph that ends in these tensors."""
+    found, waiting = set(), [tensor.grad_fn for tensor in outputs]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            waiting += [before for before, _ in node.next_functions]
+    return found
+
+
+# ---- what is timed ----
+
+
+def at_work(model, methods=tuple(recipes.LABELS), dataset="cifar100", **overrides):
+    """{name: recipe} of methods mixing every batch, those that draw a layer once for each of LAYERS.
+
+    overrides: fields of the recipe, for the methods that have them. Raises recipes.RecipeError.
+    """
+    found = {}
+    for method in methods:
+        options = recipes.applicable(method, {"prob": 1.0} | overrides)
+        recipe = recipes.resolve(dataset, model, method, **options)
+        if recipe.layers is None or method == "dropblock":  # which acts on all of its layers at once
+            found[method] = recipe
+        else:
+            for k in overrides.get("layers", LAYERS):
+                found[f"{method} k={k}"] = recipes.resolve(dataset, model, method, **options | {"layers": (k,)})
+    return found
+
+
+class Operations:
+    """A method's own operations: draw, mix at every stage, and the backward pass of the mixing.
+
+    x, y, net: see Regularizer.draw; hidden: {k: the input of stage k}; gradients: {k: what arrives there}.
+    """
+
+    def __init__(self, regularizer, x, y, net, hidden, gradients, amp="off"):
+        self.regularizer, self.x, self.y, self.net = regularizer, x, y, net
+        self.hidden, self.gradients, self.amp = hidden, gradients, amp
+        self.count = 0
+
+    def draw(self):
+        """The next draw."""
+        self.count += 1
+        self.regularizer.seed(0, self.count)
+        with engine.autocast(self.amp, self.x.device):
+            self.regularizer.draw(self.x, self.y, self.net)
+
+    def mix(self):
+        """{k: the mixed input of stage k} where this draw alters it."""
+        with engine.autocast(self.amp, self.x.device):
+            mixed = {k: self.regularizer.mix(k, h) for k, h in self.hidden.items()}
+        return {k: out for k, out in mixed.items() if out is not self.hidden[k]}
+
+    def run(self):
+        """All of them once."""
+        self.draw()
+        for k, out in self.mix().items():
+            if out.requires_grad:
+                torch.autograd.grad(out, self.hidden[k], self.gradients[k])
+
+    def kept(self):
+        """Bytes that one mixing keeps for its backward pass."""
+        self.draw()
+        return kept_bytes(lambda: self.mix().values())
+
+
+def solver_seconds(operations, device, draws):
+    """Seconds that a draw of Puzzle Mix spends on its minimum cut and its transport, a median."""
+    seconds = []
+    for _ in range(draws):
+        with clocked(puzzlemix, ("best_mask", "transport_plan"), device) as found:
+            operations.draw()
+        seconds.append(sum(found))
+    return statistics.median(seconds)
+
+
+class Case:
+    """A recipe at work on one batch of random images of its data set's shape and number of classes, or another."""
+
+    def __init__(self, recipe, device, classes=None):
+        recipe = dataclasses.replace(recipe, lr=0.01)  # random labels at a higher rate may diverge
+        classes = classes or data.FACTS[recipe.dataset].num_classes
+        self.images, net = estimates.random_images(recipe, classes), recipes.network(recipe, classes)
+        if recipe.compile:
+            engine.compile_stages(net)
+        self.regularizer = recipes.regularizer(recipe, classes)
+        self.trainer = engine.Trainer(recipe, self.images, net, self.regularizer, device, files=None)
+        self.recipe, self.device, self.net = recipe, device, self.trainer.net.train()
+        x, self.y = next(iter(self.images.train.batches(recipe.batch_size, device)))
+        self.x = x.to(memory_format=torch.channels_last) if recipe.channels_last else x
+
+    def step(self):
+        """One training step, with draws of its own."""
+        self.trainer.epoch += 1  # of which the draws are a function
+        self.trainer.train_step(self.x, self.y)
+
+    def hidden(self):
+        """({k: an input of stage k}, {k: a gradient that arrives there}), typed and laid out as in a training step."""
+        found = {}
+
+        def note(k, h):
+            found[k] = h.detach().clone().requires_grad_(k > 0)
+            return h
+
+        with engine.autocast(self.recipe.amp, self.device):
+            self.net(self.x, note)
+        return found, {k: torch.randn_like(h) for k, h in found.items()}
+
+    def operations(self, hidden, gradients):
+        """The method's own operations on this batch."""
+        return Operations(self.regularizer, self.x, self.y, self.net, hidden, gradients, self.recipe.amp)
+
+
+class Official(Case):
+    """The official code's step of `none`: contiguous float32, ReLUs not in place, plain SGD, BCE on softmax."""
+
+    def __init__(self, recipe, device):
+        super().__init__(dataclasses.replace(recipe, amp="off", channels_last=False, compile=False), device)
+        options = {"momentum": recipe.momentum, "weight_decay": recipe.weight_decay, "nesterov": True}
+        self.optimizer = torch.optim.SGD(self.net.parameters(), lr=0.01, foreach=False, **options)
+        self.target = one_hot(self.y, self.regularizer.num_classes)
+
+    def step(self):
+        with separate_relu():
+            loss = F.binary_cross_entropy(self.net(self.x).softmax(dim=1), self.target)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+
+@contextlib.contextmanager
+def separate_relu():
+    """Within it no ReLU is in place, whatever the networks ask for."""
+    before = F.relu
+    F.relu = lambda x, inplace=False: torch.relu(x)
+    try:
+        yield
+    finally:
+        F.relu = before
