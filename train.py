@@ -34,7 +34,7 @@ import models
 import recipes
 import regularizers
 from graphs import Recorder
-from records import BadInput, Locked, RunFailed, RunFiles
+from records import BadInput, Locked, RunFailed, RunFiles, make_folder
 
 
 class Parser(argparse.ArgumentParser):
@@ -53,6 +53,7 @@ def parser():
     add("--model", required=True, help=", ".join(models.MODELS))
     add("--method", required=True, help=", ".join(regularizers.METHODS))
     add("--seed", type=int, default=0, help="decides split, initial weights, order and every draw (default 0)")
+    add("--profile", type=Path, metavar="DIR", help="do not train: time and trace a few training steps, into DIR")
     add_run_flags(found)
     recipes.add_flags(found)
     return found
@@ -108,6 +109,20 @@ def run(
         if distributed.rank() == 0:
             files.finish(trainer.best["net"], trainer.weights(), result)
     return result
+
+
+def profile(recipe, folder, *, data_dir, device, workers, deterministic):
+    """Time and trace a few of the recipe's training steps, into folder (see profiling.py); the summary, a text.
+
+    No files of a run are read or written. Raises BadInput or data.DataError for what the user can mend.
+    """
+    import profiling  # seldom needed
+
+    make_folder(folder, "--profile")
+    device = engine.select_device(device)
+    set_up_backends(device, deterministic)
+    trainer = build(recipe, data_dir, device, workers, files=None, checkpoint_minutes=0, quiet=True)
+    return profiling.profile(trainer, folder)
 
 
 def set_up_backends(device, deterministic):
@@ -227,10 +242,14 @@ def explain(function):
 
 @distributed.only_rank_0_prints()
 def train_from(args):
-    """Resolve the recipe of a command line, train it, print recipe and result."""
+    """Resolve the recipe of a command line, train it, print recipe and result; or profile it."""
     images = str(args.data_dir.resolve()) if args.dataset == "folder" else None
     options = recipes.overrides_of(args)
     recipe = recipes.resolve(args.dataset, args.model, args.method, args.seed, images=images, **options)
+    if args.profile:
+        names = ("data_dir", "device", "workers", "deterministic")
+        print(profile(recipe, args.profile, **{name: getattr(args, name) for name in names}))
+        return 0
     shared = f", {distributed.size()} processes" if distributed.size() > 1 else ""
     print(f"{recipe.method}: {recipe.model} on {recipe.dataset}, seed {recipe.seed}{shared}\n{recipe}", flush=True)
     result = run(recipe, **{name: getattr(args, name) for name in RUN_FLAGS})

@@ -32,7 +32,9 @@ def weights():
         yield torch.rand(shape, generator=generator) < 0.5
 
 
-@pytest.mark.parametrize("weight", list(weights()), ids=lambda w: f"{getattr(w, 'dtype', '')}{list(getattr(w, 'shape', []))}")
+@pytest.mark.parametrize(
+    "weight", list(weights()), ids=lambda w: f"{getattr(w, 'dtype', '')}{list(getattr(w, 'shape', []))}"
+)
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_values_and_gradients_equal_the_plain_formulation(weight, memory_format):
     h, partner = states(memory_format=memory_format)
