@@ -2,7 +2,7 @@
 
 python scripts/optimisations.py --out results/published/benchmarks/optimisations.md
 
-The plain formulations are the ones that the tests compare values and gradients with. EXPECTED is what counting of reads,
+The plain formulations are those that the tests compare values and gradients with. EXPECTED is what counting of reads,
 writes and operations, or others' measurements, let us expect. Nothing else may run.
 """
 
