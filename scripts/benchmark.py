@@ -2,7 +2,7 @@
 
 python scripts/benchmark.py                                    # PreActResNet18 at 32x32, batch 100
 python scripts/benchmark.py --model wrn28_10 --batch-size 16 --rounds 1
-python scripts/benchmark.py --amp bf16 --compile               # on a GPU; every field of the recipe is a flag
+python scripts/benchmark.py --amp bf16 --compile --graphs      # on a GPU; every field of the recipe is a flag
 python scripts/benchmark.py --runs-at-once 4 --methods none    # instead: runs that share a GPU
 python scripts/benchmark.py --dataset tiny_imagenet --model wrn28_10     # instead: hours of a training (Table 8)
 python scripts/benchmark.py --corruptions 64                   # instead: corrupted images a second, of 64 pixels
@@ -65,7 +65,7 @@ def operation(device, rounds, compiled=False):
     return {f"{name}{suffix}": seconds[name] / seconds["copy"] for name in found}, kept
 
 
-def methods(found, device, rounds):
+def methods(found, device, rounds, graphs=False):
     """{name: what was measured of the recipe} of the dict found, `none` among them.
 
     On a CPU they take turns; on a GPU they come one by one, so that each has all of its memory.
@@ -73,21 +73,21 @@ def methods(found, device, rounds):
     groups = [{name: recipe} for name, recipe in found.items()] if device.type == "cuda" else [found]
     rows = {}
     for group in groups:
-        rows |= at_a_time(group, device, rounds)
+        rows |= at_a_time(group, device, rounds, graphs)
     for name, row in rows.items():
         row["images_per_second"] = found[name].batch_size / row["step"]
         row["over_none"] = row["step"] / rows["none"]["step"]
     return rows
 
 
-def at_a_time(found, device, rounds):
+def at_a_time(found, device, rounds, graphs):
     """{name: its row} of the recipes in found, taking turns: seconds of a step and of the method's own operations.
 
     And `solvers` of these for Puzzle Mix; on a GPU the peak memory of steps, and how often one of them waits for it.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    cases = {name: Case(recipe, device) for name, recipe in found.items()}
+    cases = {name: Case(recipe, device, graphs=graphs) for name, recipe in found.items()}
     steps = medians({name: case.step for name, case in cases.items()}, device, rounds)
     memory = engine.peak_memory(device)
     shared = next(iter(cases.values())).hidden()
@@ -115,7 +115,7 @@ def everything(args, device, overrides):
     train.set_up_backends(device, deterministic=False)
     found = at_work(args.model, dict.fromkeys(("none", *args.methods)), **overrides)
     figures, kept = operation(device, 4 * args.rounds)  # before anything is compiled
-    rows = methods(found, device, args.rounds)
+    rows = methods(found, device, args.rounds, args.graphs)
     pace = formulations(found["none"], device, 2 * args.rounds + 1)
     figures |= operation(device, 4 * args.rounds, compiled=True)[0] | {"kept": kept}
     figures |= {name: pace[name] / pace["official"] for name in ("eager", "compiled")}
@@ -125,7 +125,7 @@ def everything(args, device, overrides):
     print(targets.table(judged))
     print(f"\n{rows_in_words(rows, args.model, found['none'].batch_size)}")
     print(f"\nmedians of {args.rounds} rounds of whole steps, {2 * args.rounds + 1} of own operations")
-    head = {"rounds": args.rounds, "recipe": recipes.used(found["none"])}
+    head = {"rounds": args.rounds, "graphs": args.graphs, "recipe": recipes.used(found["none"])}
     return head | {"targets": judged, "formulations": pace, "methods": rows}
 
 
@@ -203,6 +203,8 @@ def measure(args):
         if value is not None and value < 1:
             raise BadInput(f"{recipes.flag(name)} must be at least 1, not {value}")
     device = engine.select_device("cpu" if args.corruptions else args.device)
+    if args.graphs and device.type != "cuda":
+        raise BadInput("--graphs needs a CUDA device")
     if args.corruptions:
         record = corruptions(args)
     else:
@@ -227,6 +229,7 @@ def parser():
     add("--methods", nargs="+", default=list(recipes.LABELS), choices=recipes.LABELS, help="beside none (default all)")
     add("--rounds", "--steps", type=int, default=3, help="counted steps of every method (default 3)")
     add("--device", default="auto")
+    add("--graphs", action="store_true", help="time whole steps as CUDA graphs")
     add("--runs-at-once", type=int, metavar="N", help="time N processes that train on the device at the same time")
     add("--corruptions", type=int, metavar="SIDE", help="time these, on images of SIDE pixels")
     add("--workers", type=int, default=2, help="processes that corrupt (default 2)")

@@ -219,6 +219,7 @@ def test_images_a_second_are_those_of_whole_epochs_of_augmented_batches(monkeypa
         (["--dataset", "mnist"], "invalid choice: 'mnist'"),
         (["--methods", "magic"], "invalid choice: 'magic'"),
         (["--image-size", "64"], "--image-size is for folder and imagenet"),
+        (["--graphs", "--device", "cpu"], "--graphs needs a CUDA device"),
     ],
 )
 def test_bad_arguments_are_one_line_and_status_2(capsys, arguments, line):
