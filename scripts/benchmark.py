@@ -15,7 +15,9 @@ backward pass, alone and on the real shapes, over the time of a step of `none`. 
 
 import argparse
 import dataclasses
+import math
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,7 +35,7 @@ import recipes
 import train
 from data.facts import TRAIN_IMAGES
 from records import BadInput, RunFailed, make_folder, write_json
-from scripts import card, hours, inputs, targets
+from scripts import card, hours, inputs, overheads, startup, targets
 from scripts.hours import training_hours
 from scripts.timing import Case, Official, Operations, at_work, medians, solver_seconds
 
@@ -120,6 +122,7 @@ def everything(args, device, overrides):
     figures |= operation(device, 4 * args.rounds, compiled=True)[0] | {"kept": kept}
     figures |= {name: pace[name] / pace["official"] for name in ("eager", "compiled")}
     figures["input"] = inputs.batches_a_second(device)
+    figures |= beside_steps(found["none"], device, rows["none"]["step"], args.data_dir)
     figures = {key: (value, "") for key, value in figures.items()} | shares(rows)
     judged = targets.judged(targets.targets(device), figures)
     print(targets.table(judged))
@@ -127,6 +130,21 @@ def everything(args, device, overrides):
     print(f"\nmedians of {args.rounds} rounds of whole steps, {2 * args.rounds + 1} of own operations")
     head = {"rounds": args.rounds, "graphs": args.graphs, "recipe": recipes.used(found["none"])}
     return head | {"targets": judged, "formulations": pace, "methods": rows}
+
+
+def beside_steps(none, device, step, data_dir):
+    """{target: figure} of evaluations, epochs and starts; none: its recipe, a step of which takes `step` seconds.
+
+    Starts, of runs on CIFAR-100 in data_dir, are measured where that is given.
+    """
+    steps = math.ceil(overheads.IMAGES / none.batch_size)
+    with tempfile.TemporaryDirectory() as folder:
+        epoch = overheads.epoch_overhead(none, device, folder, epoch_seconds=steps * step)
+    found = {"evaluation": overheads.evaluation_ratio(none, device)["ratio"], "epoch": epoch["percent"]}
+    if data_dir:
+        seconds = startup.measure(("--data-dir", str(data_dir), "--device", str(device)))
+        found |= {"import": seconds["import_seconds"], "first_step": seconds["first_step_seconds"]}
+    return found
 
 
 def shares(rows):
@@ -230,6 +248,7 @@ def parser():
     add("--rounds", "--steps", type=int, default=3, help="counted steps of every method (default 3)")
     add("--device", default="auto")
     add("--graphs", action="store_true", help="time whole steps as CUDA graphs")
+    add("--data-dir", type=Path, help="holds CIFAR-100; then starts of runs on it are timed, too")
     add("--runs-at-once", type=int, metavar="N", help="time N processes that train on the device at the same time")
     add("--corruptions", type=int, metavar="SIDE", help="time these, on images of SIDE pixels")
     add("--workers", type=int, default=2, help="processes that corrupt (default 2)")
