@@ -9,22 +9,32 @@ from records import BadInput, read_json
 FOLDER = grids.ROOT / "results/published/benchmarks"
 RESOLVED = 1.10  # a ratio of whole steps that the benchmark resolves
 LITTLE = 5  # percent of a step
+CPUS = ("x86_64", "aarch64", "arm64")  # as records name them; a GPU has a name of its own
 
 
 def benchmarks(scope):
-    """{file name: {case: (a step over none's, own operations in percent of none's step)}} of a scope's device.
+    """{file name: {case: (a step over none's, own operations in percent of none's step)}} of a scope's network.
 
-    The files are those of scripts/benchmark.py for the scope's network. Raises BadInput where one is damaged.
+    The files are those of scripts/benchmark.py on a device of the scale's kind. Raises BadInput where one is damaged.
     """
     found = {}
-    for path in sorted(FOLDER.glob(f"{scope.scale}-{scope.model}*.json")):
-        kept = read_json(path, maker="scripts/benchmark.py", remedy="").get("methods")
+    for path in sorted(FOLDER.glob("*.json")):
+        record = read_json(path, maker="scripts/benchmark.py", remedy="")
+        kept = record.get("methods")
         try:
-            rows = {row["case"]: row for row in kept} if isinstance(kept, list) else dict(kept)
-            found[path.name] = {case: (row["over_none"], share(row, rows["none"])) for case, row in rows.items()}
-        except (TypeError, KeyError, ValueError) as error:
+            if kept and "dataset" not in record and is_of(record, path, scope):  # with one, it is of hours
+                rows = {row["case"]: row for row in kept} if isinstance(kept, list) else kept
+                found[path.name] = {case: (row["over_none"], share(row, rows["none"])) for case, row in rows.items()}
+        except (TypeError, KeyError, AttributeError) as error:
             raise BadInput(f"{path} has no steps of methods and of none ({error})") from error
     return found
+
+
+def is_of(record, path, scope):
+    """Whether a benchmark's record is of steps of the scope's network on its kind of device."""
+    kind = "cpu" if record["environment"]["device"] in CPUS else "gpu"
+    model = record["recipe"]["model"] if "recipe" in record else path.stem.partition("-")[2]
+    return (kind, model) == (scope.scale, scope.model)
 
 
 def share(row, none):

@@ -2,7 +2,7 @@
 
 runs.jsonl         a line a run: `rows`, the [part, variant] of the study's tables that show it, and train.py's `result`
 epochs.csv         epoch, train_loss and val_error of the methods' runs
-evaluations.jsonl  a line an evaluation: its record without the recipe, which is the run's; numbers of 7 digits
+evaluations.jsonl  a line an evaluation: its record without the recipe, which is the run's; numbers of 6 digits
 predictions.npz    labels uint8 [N], and <model>/<method>/<seed>/predicted uint8 [N], .../confidence float16 [N]
 diversity.csv      scripts/diversity.py's measures: model, method and seed of the network, interpolation, measure, mean
 
@@ -22,7 +22,7 @@ import recipes
 from records import BadInput, make_folder, write_whole
 
 METHODS = "methods"
-DIGITS = 7  # of numbers in evaluations
+DIGITS = 6  # of numbers in evaluations
 RUN = ["model", "method", "seed"]
 COLUMNS = {
     "epochs": [*RUN, "epoch", "train_loss", "val_error"],

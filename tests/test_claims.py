@@ -271,8 +271,15 @@ def test_cost_is_judged_by_the_benchmark(tmp_path, monkeypatch, plain, ratios, t
     listed = [{"case": case, "over_none": ratio, "own_percent": share} for case, (ratio, share) in rows.items()]
     named = {case: {"over_none": ratio, "own": share / 50, "step": 2 * ratio} for case, (ratio, share) in rows.items()}
     scope = Scope(evidence.read(plain), PREACT)
-    for kept in (listed, named):
-        (tmp_path / "cpu-preactresnet18.json").write_text(json.dumps({"methods": kept}))
+    recipe = {"recipe": {"model": PREACT}}
+    for name, kept, more in (("cpu-preactresnet18", listed, {}), ("cpu-preactresnet18", named, recipe)):
+        record = {"environment": {"device": "x86_64"}, "methods": kept} | more
+        (tmp_path / f"{name}.json").write_text(json.dumps(record))
+        other = record | {
+            "environment": {"device": "A GPU"},
+            "methods": {"none": {"over_none": 9, "own": 9, "step": 1}},
+        }
+        (tmp_path / f"other-{name}.json").write_text(json.dumps(other))
         monkeypatch.setattr(cost, "FOLDER", tmp_path)
         assert (cost.claim3(scope).verdict, cost.claim14(scope).verdict) == (three, fourteen)
         assert f"Soft PatchUp k=1 {soft:.2f} (own operations {own:.1f} %)" in cost.claim3(scope).remarks[0]
@@ -281,7 +288,9 @@ def test_cost_is_judged_by_the_benchmark(tmp_path, monkeypatch, plain, ratios, t
 def test_without_a_benchmark_cost_is_not_testable(tmp_path, monkeypatch, plain):
     monkeypatch.setattr(cost, "FOLDER", tmp_path)
     assert cost.claim3(Scope(evidence.read(plain), PREACT)).verdict == UNTESTABLE
-    (tmp_path / "cpu-preactresnet18.json").write_text('{"methods": {"puzzlemix": {"over_none": 2}}}')
+    (tmp_path / "cpu-preactresnet18.json").write_text(
+        '{"environment": {"device": "x86_64"}, "methods": {"puzzlemix": {"over_none": 2, "own": 1}}}'
+    )
     with pytest.raises(BadInput, match="cpu-preactresnet18.json has no steps"):
         cost.claim3(Scope(evidence.read(plain), PREACT))
 

@@ -141,7 +141,7 @@ def test_what_is_there_is_collected(plans, tmp_path):
     assert found.runs["loss", "2xL1", model, "patchup_soft", 0]["recipe"]["loss_terms"] == "first"
     assert sum(map(len, (path.read_text().splitlines() for path in [tmp_path / "runs.jsonl"]))) == 3
     record = found.evaluations["affine", model, "patchup_hard", 0]
-    assert record["cases"]["clean"] == {"error": 75.0, "nll": 0.3333333} and "recipe" not in record
+    assert record["cases"]["clean"] == {"error": 75.0, "nll": 0.333333} and "recipe" not in record
     assert found.predictions["labels"].tolist() == LABELS.tolist()
     assert found.predictions[f"{model}/patchup_hard/0/confidence"].dtype == np.float16
     assert found.epochs.method.tolist() == ["none", "patchup_hard"]  # of the methods' runs alone
