@@ -39,7 +39,10 @@ def claim1(scope):
         parts=(errors(scope, HARD, SOFT, -1), *(errors(scope, SOFT, other, -1) for other in OTHERS)),
         beside=(*(errors(scope, HARD, other) for other in OTHERS), *last_epoch(scope)),
         official=official_order(scope),
-        remarks=("Claim 2's rows have Soft and Hard PatchUp against No Mixup at other numbers of images and epochs.",),
+        remarks=(
+            "Claim 2's rows have Soft and Hard PatchUp against No Mixup at other numbers of images and epochs; claim "
+            "4's have Soft PatchUp against No Mixup at the same scale of the loss, which PatchUp's two terms double.",
+        ),
     )
 
 
@@ -135,13 +138,16 @@ def claim4(scope):
             apart(both, doubled),
             of_none,
             apart(none_rate, none),
+            apart(first, none),
+            apart(both, none_doubled),
             Part("(L1+L2 - L1) - (No Mixup, twice the loss - No Mixup) (points)", minus(*differences(gain, of_none))),
         ),
         remarks=(
             "An identity first: cross-entropy and BCE are linear in the target, and W = Mix(y_i, Y), so L1 = L2 = "
             "l(f, W) and L1 + L2 = 2 l(f, W) (a unit test computes it). What a sum can change is a factor of two on "
             "the gradient: the row `2 x L1` has it without L2, and No Mixup with twice the loss (twice the rate, half "
-            "the decay) has it without PatchUp.",
+            "the decay) has it without PatchUp. `L1 - No Mixup` and `L1 + L2 - No Mixup, twice the loss` "
+            "compare at one scale.",
             identity(scope, first, second),
         ),
     )

@@ -156,12 +156,13 @@ class Claim:
 
     @property
     def in_one_line(self):
-        """The figures of the first part, and how many parts hold."""
-        if self.line or not self.parts:
+        """The figures of the first part that has runs, and how many parts hold."""
+        if self.line:
             return self.line
-        first, verdicts = self.parts[0].shown, [part.verdict for part in self.parts]
-        if not any(part.shown.n for part in self.parts):
+        first = next((part.shown for part in self.parts if part.shown.n), None)
+        if not first:
             return "not run yet"
+        verdicts = [part.verdict for part in self.parts]
         text = f"{first.what}: {first.in_words} ({first.n} seed{'s' * (first.n != 1)})"
         if len(verdicts) == 1:
             return text
