@@ -76,6 +76,12 @@ class Part:
         return HOLDS if low > 0 else FAILS if high < 0 else OPEN  # comparisons with NaN are false
 
     @property
+    def least(self):
+        """How far from zero on the claim's side its interval begins at least, and its mean; sorts parts."""
+        bounds = [self.says * bound for bound in self.interval[:2]]
+        return (-math.inf if math.isnan(bounds[0]) else min(bounds)), self.says * self.mean
+
+    @property
     def in_words(self):
         """`+1.23 [+0.50, +1.96]`, `+1.23` where there is no interval, `missing` without any run."""
         if not self.n:
@@ -103,9 +109,9 @@ class Group:
 
     @property
     def shown(self):
-        """The part that is nearest to contradicting the claim, named."""
+        """The part that is nearest to contradicting the claim by its interval, without one by its mean; named."""
         there = [one for one in zip(self.parts, self.names) if one[0].n] or [(self.parts[0], self.names[0])]
-        part, name = min(there, key=lambda one: one[0].says * one[0].mean if one[0].n else 0)
+        part, name = min(there, key=lambda one: one[0].least)
         return dataclasses.replace(part, what=f"{self.what}, nearest: {name}")
 
     @property

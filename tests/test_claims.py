@@ -124,6 +124,8 @@ def test_a_group_shows_its_worst_and_holds_against_each():
     assert Group("a", (BELOW, ABOVE), ("far", "near")).verdict == FAILS
     assert Group("a", (BELOW, AROUND), ("far", "near")).verdict == OPEN
     assert Group("a", (BELOW, part()), ("far", "missing")).verdict == OPEN
+    assert Group("a", (part(-1.0, -1.1, -0.9), part(-2.0, -6.0, -3.0)), ("near", "wide")).shown.what.endswith("wide")
+    assert Group("a", (part(-1.0), part(-0.5)), ("far", "near")).shown.what.endswith("near")  # one seed
     assert claim(Group("a", (BELOW, ABOVE), ("far", "near"))).verdict == FAILS
 
 
