@@ -18,11 +18,12 @@ A difference is *decided* where its paired 95 % t interval over seeds excludes z
 where each part does, by its own interval: as all must, their number needs no correction. It *does not hold* where a
 part is decided against it and stays so after Holm's correction for the number of the claim's differences (p < 0.05),
 as any one of them would do. Otherwise it is *undecided at this scale*, which is no evidence for either side. In rows,
-`holds` and `does not hold` are by the row's own interval alone. The bootstrap's interval resamples seeds; of three
-seeds it is their whole range, and says no more, while the t interval of three reaches 2.5 standard deviations of the
-differences to either side: only large effects are decided. McNemar's exact test compares two networks of one seed on
-the same test images: it speaks of these two networks, not of the methods, and decides nothing here; given are the
-seeds in which it finds the first better and the second better (p < 0.05)."""
+`holds` and `does not hold` are by the row's own interval alone. A row against several methods shows the one against
+which it is least clear (`nearest`), and holds where it holds against each. The bootstrap's interval resamples seeds;
+of three seeds it is their whole range, and says no more, while the t interval of three reaches 2.5 standard
+deviations of the differences to either side: only large effects are decided. McNemar's exact test compares two
+networks of one seed on the same test images: it speaks of these two networks, not of the methods, and decides nothing
+here; given are the seeds in which it finds the first better and the second better (p < 0.05)."""
 
 
 def markdown(scopes, claims, pictures, command):
