@@ -520,7 +520,10 @@ STUDY_SCALES = {
 }
 STUDY_MODELS = {"cpu": ("preactresnet18",), "gpu": ("preactresnet18", "wrn28_10")}
 STUDY_SIZES = {"cpu": ((10, 30), (10, 100), (25, 12), (25, 40)), "gpu": ((50, 200), (450, 50), (450, 200))}
-STUDY_LIMIT = {"cpu": ("--limit", "1000"), "gpu": ()}  # test images of the dearer evaluations
+STUDY_IMAGES = {  # of the test set that an evaluation sees, where not all
+    "cpu": {"affine": 2000, "fgsm": 1000, "corruption": 500, "attacks": 100},
+    "gpu": {"attacks": 1000},
+}
 COMPARED = ("none", "cutmix", "patchup_soft", "patchup_hard")
 
 
@@ -587,14 +590,14 @@ def study_tables(scale):
         "layers": "the layers that Hard PatchUp acts on",
         "official": "the official code's variants",
     }
-    limit = STUDY_LIMIT[scale]
     evaluations = {
         "affine": ("eval_affine",),
         "activations": ("eval_activations",),
-        "fgsm": ("eval_adversarial", "--attacks", "fgsm", *limit),
-        "corruption": ("eval_corruption", *limit),
-        "attacks": ("eval_adversarial", "--attacks", "table5", "converged", "--limit", "100"),
+        "fgsm": ("eval_adversarial", "--attacks", "fgsm"),
+        "corruption": ("eval_corruption",),
+        "attacks": ("eval_adversarial", "--attacks", "table5", "converged"),
     }
+    limits = {name: ("--limit", str(count)) for name, count in STUDY_IMAGES[scale].items()}
     title = f"Study at the scale {scale}: "
     found = {f"study_{scale}": Table(f"{title}nine methods", **common)}
     for name, function in rows.items():
@@ -602,7 +605,7 @@ def study_tables(scale):
         methods = tuple(dict.fromkeys(row.method for row in variants))
         found[f"study_{scale}_{name}"] = Table(title + titles[name], **common, methods=methods, variants=variants)
     for name, evaluation in evaluations.items():
-        found[f"study_{scale}_{name}"] = Table(title + name, **common, evaluation=evaluation)
+        found[f"study_{scale}_{name}"] = Table(title + name, **common, evaluation=evaluation + limits.get(name, ()))
     return found
 
 

@@ -65,7 +65,7 @@ def claim7(scope):
         beside=tuple(beside),
         remarks=(
             "Each set: the variant of PatchUp that the paper has ahead there, against Cutout, CutMix, ManifoldMixup "
-            "and Puzzle Mix, all 10,000 test images.",
+            f"and Puzzle Mix; {images(scope, 'affine')}.",
             CLEAN_ALONE,
         ),
     )
