@@ -8,12 +8,21 @@ from threading import BrokenBarrierError as Unmet
 
 import torch
 
+import engine
 import train
 from records import RunFailed
 from scripts.timing import CALLS, Case, synchronize
 
 EPOCHS = 10  # of estimates.random_images, over which the waits are counted
 START_MINUTES = 10  # to wait for the slowest run's first steps, compilation included
+
+
+def counts(case):
+    """{"peak_memory_mib": of training steps, "synchronisations": of one} of a Case that has done its first steps."""
+    torch.cuda.reset_peak_memory_stats(case.device)  # choosing algorithms takes more
+    for _ in range(CALLS["cuda"]):
+        case.step()
+    return {"peak_memory_mib": engine.peak_memory(case.device), "synchronisations": synchronisations(case)}
 
 
 def synchronisations(case):
