@@ -24,7 +24,9 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 import distributed
+from graphs import GraphedStep
 from records import BadInput, RunFailed
+from regularizers import blend
 
 EVALUATION_BATCH = 250
 CALIBRATION_BINS = 15
@@ -55,11 +57,11 @@ def select_device(name):
     return device
 
 
-def autocast(amp, device):
-    """The autocast context of the recipe's field amp."""
+def autocast(amp, device, cache=True):
+    """The autocast context of the recipe's field amp; cache: whether it keeps casted weights."""
     if amp == "off":
         return contextlib.nullcontext()
-    return torch.autocast(device.type, torch.bfloat16 if amp == "bf16" else torch.float16)
+    return torch.autocast(device.type, torch.bfloat16 if amp == "bf16" else torch.float16, cache_enabled=cache)
 
 
 @torch.no_grad()
@@ -171,17 +173,18 @@ class StopSignals:
 class Trainer:
     """One run: trains net with the recipe, saving itself to files (a RunFiles) so that it can go on from any step.
 
-    datasets: what data.load returned; regularizer: the method; minutes: the least time between two checkpoints.
+    datasets: what data.load returned; regularizer: the method; minutes: the least time between two checkpoints;
+    recorder: records steps as graphs (see graphs.py; None: every step is run from Python).
     """
 
-    def __init__(self, recipe, datasets, net, regularizer, device, files, minutes=5, quiet=False):
+    def __init__(self, recipe, datasets, net, regularizer, device, files, minutes=5, quiet=False, recorder=None):
         self.recipe, self.datasets, self.regularizer, self.device = recipe, datasets, regularizer, device
         self.files, self.minutes, self.quiet = files, minutes, quiet
         self.net = net.to(device, memory_format=torch.channels_last if recipe.channels_last else torch.preserve_format)
         self.model = distributed.parallel(self.net)  # the same, in a training step
         self.optimizer = torch.optim.SGD(
             self.net.parameters(),
-            lr=recipe.lr,
+            lr=torch.tensor(recipe.lr, device=device) if recorder else recipe.lr,  # a graph reads it where it is
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
             nesterov=True,
@@ -189,6 +192,7 @@ class Trainer:
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.amp == "fp16")
         self.rank, self.world = distributed.rank(), distributed.size()
+        self.graphed = GraphedStep(regularizer, self.draw, self.optimize, recorder) if recorder else None
         self.steps = datasets.train.steps(recipe.batch_size, self.world)
         self.losses = torch.zeros(self.steps, device=device)  # of the present epoch
         self.epoch, self.step, self.seconds = 0, 0, 0.0
@@ -228,22 +232,46 @@ class Trainer:
         recipe, regularizer = self.recipe, self.regularizer
         if recipe.channels_last:
             x = x.to(memory_format=torch.channels_last)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, self.epoch + self.step / self.steps)
+        self.set_learning_rate(learning_rate(recipe, self.epoch + self.step / self.steps))
         regularizer.seed(recipe.seed, self.rank, self.epoch, self.step)
-        with autocast(recipe.amp, self.device):
-            regularizer.draw(x, y, self.net)
-            logits = self.model(x, regularizer.mix)
-        loss = regularizer.loss(logits)
-        weight = len(x) * self.world / self.datasets.train.size(recipe.batch_size, self.step)
+        if self.graphed:
+            loss = self.graphed(x, y)
+        else:
+            self.draw(x, y)
+            loss = self.optimize(x)
+        distributed.follow_rank_0(self.net)
+        self.losses[self.step] = distributed.mean(loss)
+
+    def draw(self, x, y):
+        """The method's choices for this batch."""
+        with self.autocast():
+            self.regularizer.draw(x, y, self.net)
+
+    def optimize(self, x):
+        """Forward, loss, backward and update of a batch that was drawn for; its loss."""
+        with self.autocast():
+            logits = self.model(x, self.regularizer.mix)
+        loss = self.regularizer.loss(logits)
+        weight = len(x) * self.world / self.datasets.train.size(self.recipe.batch_size, self.step)
         if weight != 1:  # shares differ: the mean over ranks is to be that over images
             loss = loss * weight
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        distributed.follow_rank_0(self.net)
-        self.losses[self.step] = distributed.mean(loss.detach())
+        return loss.detach()
+
+    def autocast(self):
+        """The recipe's autocast, which in a graph must not keep casted weights."""
+        return autocast(self.recipe.amp, self.device, cache=not self.graphed)
+
+    def set_learning_rate(self, rate):
+        """Set the optimizer's learning rate, in place where graphs read it."""
+        for group in self.optimizer.param_groups:
+            if self.graphed:
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
 
     def finish_epoch(self):
         """Validate, keep the best weights, write the epoch's line."""
@@ -402,10 +430,11 @@ class Trainer:
 
 
 def compile_stages(net):
-    """Compile every stage for itself, keeping the state dict's keys; mixing stays outside the graphs."""
+    """Compile every stage for itself, keeping the state dict's keys, and the blending that mixing does between them."""
     torch._dynamo.config.recompile_limit = 64  # training, evaluation and odd batches share nn.Sequential.forward
     for stage in net.stages:
         stage.forward = torch.compile(stage.forward)
+    blend.kernel = torch.compile(blend.blended)
 
 
 def environment(device):

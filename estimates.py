@@ -113,9 +113,9 @@ def images_per_second(recipe, device):
         return None
 
 
-def random_images(recipe, classes):
-    """A data set of random images, enough for the warm-up and the timed steps."""
-    rng, count = np.random.default_rng(0), (1 + TIMED_STEPS) * recipe.batch_size
+def random_images(recipe, classes, count=None):
+    """A data set of so many random images (None: enough for the warm-up and the timed steps)."""
+    rng, count = np.random.default_rng(0), count or (1 + TIMED_STEPS) * recipe.batch_size
     images = rng.integers(0, 256, (count, 3, recipe.image_size, recipe.image_size), dtype=np.uint8)
     found, facts = Pool(images, rng.integers(0, classes, count)), data.FACTS[recipe.dataset]
     options = {"mean": facts.mean, "std": facts.std, "padding": recipe.padding or 0, "flip": bool(recipe.flip)}
@@ -127,13 +127,14 @@ def _timed(trainer, loader, device):
     trainer.net.train()
     for x, y in loader.batches(trainer.recipe.batch_size, device, epoch=0):
         if trainer.step == 1:  # the first one warms up
-            start = _now(device)
+            start = now(device)
         trainer.train_step(x, y)
         trainer.step += 1
-    return round(TIMED_STEPS * trainer.recipe.batch_size / (_now(device) - start), 2)
+    return round(TIMED_STEPS * trainer.recipe.batch_size / (now(device) - start), 2)
 
 
-def _now(device):
+def now(device):
+    """Seconds on a clock, once a GPU has done its work."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()

@@ -168,7 +168,7 @@ def grid_of(args, name=None):
     seeds = table.seeds if args.seeds is None else tuple(range(args.seeds))
     if seeds != table.seeds:
         part += f"-seeds{args.seeds}"
-    out = args.out or ROOT / "results" / ("demo" if name == "demo" else "")
+    out = args.out or ROOT / "results" / table.folder
     overrides = _overrides(args, table, out, name)
     for one in overrides:
         if not any(one in recipes.applicable(method, overrides) for method in chosen["methods"]):

@@ -80,7 +80,7 @@ class Recipe:
     criterion: str = option(str, "`bce`: BCE on softmax [C]; `ce`: cross-entropy", choices=tuple(regularizers.CRITERIA))
 
     amp: str = option(str, "autocast: bf16, or fp16 with loss scaling (CUDA)", choices=("off", "bf16", "fp16"))
-    channels_last: bool = option(bool, "memory format NHWC")
+    channels_last: bool = option(bool, "memory format NHWC, which is faster; rounds otherwise")
     compile: bool = option(bool, "torch.compile every stage")
 
     prob: float = option(float, "share of mixed batches: Soft PatchUp 1, Hard 0.7 [P]; CutMix 0.4 [C]")
@@ -130,7 +130,7 @@ EVERYONE = {
     "criterion": "bce",  # [C]
     "augment_val": False,  # [own]: the official code augments them
     "amp": "off",
-    "channels_last": False,
+    "channels_last": True,  # [own]: faster, the same but for rounding
     "compile": False,
 }
 
@@ -467,6 +467,7 @@ class Table:
     cited: tuple = ()  # methods whose numbers the paper cites: shown, not run
     paper: tuple = ()  # files in results/paper, where they are others than the table's own
     remark: str = ""  # to stand below the title
+    folder: str = ""  # in results, of runs whose recipe differs from the paper's by the table's own overrides
 
     @property
     def rows(self):
@@ -496,6 +497,114 @@ TABLE7_ROWS = (
     ("random_k", "random k", {}),
     ("PatchUp_mask_also_at_k=0", "random k, PatchUp's mask at k = 0 too", {"input_mask": "patchup"}),
 )
+
+# ---- the reduced study ----
+
+# The paper's claims at the scale at hand, each scale in a folder of its own.
+#
+# cpu: what two cores do in hours. PatchUp pays where a network would otherwise overfit, and that takes many epochs; so
+# images are few and the network narrow, for a run of minutes to be long enough. `bce` learns nothing in so few steps.
+# gpu: full images and width, the paper's loss and schedule at a tenth (PreActResNet18) and half (WRN-28-10) of its
+# epochs: a night of one H200 at the speeds aimed at.
+STUDY_SCALES = {
+    "cpu": {
+        "width": 8,
+        "criterion": "ce",
+        "train_per_class": 10,
+        "val_per_class": 5,
+        "epochs": 100,
+        "schedule": "cosine",
+        "weight_decay": 5e-4,
+    },
+    "gpu": {"epochs": 200, "amp": "bf16"},
+}
+STUDY_MODELS = {"cpu": ("preactresnet18",), "gpu": ("preactresnet18", "wrn28_10")}
+STUDY_SIZES = {"cpu": ((10, 30), (10, 100), (25, 12), (25, 40)), "gpu": ((50, 200), (450, 50), (450, 200))}
+STUDY_LIMIT = {"cpu": ("--limit", "1000"), "gpu": ()}  # test images of the dearer evaluations
+COMPARED = ("none", "cutmix", "patchup_soft", "patchup_hard")
+
+
+def size_rows(scale):
+    """Rows of images a class x epochs for four methods; the scale's own pair is that of the methods' table."""
+    for images, epochs in STUDY_SIZES[scale]:
+        own = STUDY_SCALES[scale].get("train_per_class", 450), STUDY_SCALES[scale]["epochs"]
+        overrides = {} if (images, epochs) == own else {"train_per_class": images, "epochs": epochs}
+        for method in COMPARED:
+            yield Row(method, f"{images}x{epochs}", f"{images} images a class, {epochs} epochs", overrides)
+
+
+def loss_rows(scale):
+    """Rows that tell equation 6 from the factor two it brings: twice the loss is twice the rate and half the decay."""
+    lr, decay = EVERYONE["lr"], STUDY_SCALES[scale].get("weight_decay", EVERYONE["weight_decay"])
+    doubled = {"lr": 2 * lr, "weight_decay": decay / 2}
+    yield Row("none")
+    yield Row("none", "lr=0.2", "twice the learning rate", {"lr": 2 * lr})
+    yield Row("none", "2xloss", "twice the loss", doubled)
+    yield Row("patchup_soft", "L1+L2", "L1 + L2")
+    yield Row("patchup_soft", "L1", "L1", {"loss_terms": "first"})
+    yield Row("patchup_soft", "L2", "L2", {"loss_terms": "second"})
+    yield Row("patchup_soft", "2xL1", "2 x L1", {"loss_terms": "first"} | doubled)
+
+
+def layer_rows(scale):
+    """Rows of the layers that Hard PatchUp acts on (Table 7)."""
+    yield Row("none")
+    yield Row("patchup_hard", "random_k", "k of 0, 1, 2")
+    yield from (Row("patchup_hard", f"k={k}", f"k = {k} alone", {"layers": (k,)}) for k in (1, 2, 3))
+    yield Row("patchup_hard", "mask_k=0", "PatchUp's mask at k = 0 too", {"input_mask": "patchup"})
+
+
+def official_rows(scale):
+    """Rows of what the official code does otherwise than the paper or the scale's recipe."""
+    methods = ("none", "patchup_soft", "patchup_hard")
+    yield from map(Row, methods)
+    if scale == "cpu":  # its gradients are about 2 / C of cross-entropy's, C = 100, which the rate makes up for
+        words, other = "BCE on softmax", {"criterion": "bce", "lr": 5.0, "weight_decay": 1e-5}
+    else:
+        words, other = "cross-entropy", {"criterion": "ce", "weight_decay": 5e-4}
+    yield from (Row(method, other["criterion"], words, other) for method in methods)
+    yield Row("patchup_hard", "own_target", "own label at k = 0", {"input_target": "own"})
+    yield Row("patchup_hard", "mask_per_sample", "one mask a sample", {"mask_per": "sample"})
+    yield Row("patchup_hard", "k<=3", "k of 0, 1, 2, 3", {"layers": (0, 1, 2, 3)})
+
+
+def study_tables(scale):
+    """The tables of the study at a scale, {name: Table}."""
+    common = {
+        "datasets": ("cifar100",),
+        "models": STUDY_MODELS[scale],
+        "metrics": ERROR_AND_NLL,
+        "seeds": (0, 1, 2),
+        "overrides": STUDY_SCALES[scale],
+        "folder": f"study/{scale}",
+        "paper": ("none",),  # its numbers are of another recipe
+        "remark": "Recipe: " + ", ".join(f"{name} {value}" for name, value in STUDY_SCALES[scale].items()) + ".",
+    }
+    rows = {"size": size_rows, "loss": loss_rows, "layers": layer_rows, "official": official_rows}
+    titles = {
+        "size": "images a class and epochs",
+        "loss": "the terms of PatchUp's loss",
+        "layers": "the layers that Hard PatchUp acts on",
+        "official": "the official code's variants",
+    }
+    limit = STUDY_LIMIT[scale]
+    evaluations = {
+        "affine": ("eval_affine",),
+        "activations": ("eval_activations",),
+        "fgsm": ("eval_adversarial", "--attacks", "fgsm", *limit),
+        "corruption": ("eval_corruption", *limit),
+        "attacks": ("eval_adversarial", "--attacks", "table5", "converged", "--limit", "100"),
+    }
+    title = f"Study at the scale {scale}: "
+    found = {f"study_{scale}": Table(f"{title}nine methods", **common)}
+    for name, function in rows.items():
+        variants = tuple(function(scale))
+        methods = tuple(dict.fromkeys(row.method for row in variants))
+        found[f"study_{scale}_{name}"] = Table(title + titles[name], **common, methods=methods, variants=variants)
+    for name, evaluation in evaluations.items():
+        found[f"study_{scale}_{name}"] = Table(title + name, **common, evaluation=evaluation)
+    return found
+
 
 UNKNOWN = ("table9", "figure11", "figure12")  # in the paper's appendix alone, which is not available
 TABLES = {
@@ -642,6 +751,7 @@ TABLES = {
         metrics=(ERROR, NLL, Metric("seconds", "seconds a run")),
         seeds=(0, 1, 2),
         overrides={"width": 16},
+        folder="demo",
     ),
     "compare": Table(  # any methods, on any data set and network
         "Comparison",
@@ -652,3 +762,6 @@ TABLES = {
         paper=("table1", "table2"),
     ),
 }
+
+STUDIES = {scale: study_tables(scale) for scale in STUDY_SCALES}
+TABLES |= {name: table for tables in STUDIES.values() for name, table in tables.items()}

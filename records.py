@@ -69,14 +69,17 @@ def write_whole(path, write):
             temporary.unlink(missing_ok=True)
 
 
-def make_folder(path):
-    """Make a folder for results, with those above it. Raises BadInput where that cannot be, or it cannot be written."""
+def make_folder(path, flag="--out"):
+    """Make a folder for results, with those above it. Raises BadInput where that cannot be, or it cannot be written.
+
+    flag: what names the folder on the command line.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise BadInput(f"cannot write to {path} ({error.strerror}): give another --out") from error
+        raise BadInput(f"cannot write to {path} ({error.strerror}): give another {flag}") from error
 
 
 def write_json(path, value):

@@ -11,13 +11,19 @@ is one run on four GPUs, its batch split among them.
 """
 
 import argparse
+import atexit
 import contextlib
+import ctypes
+import gc
 import os
+import platform
 import signal
 import sys
 import traceback
 import warnings
 from pathlib import Path
+
+gc.disable()  # looking through the many objects that imports make, and that stay, takes a sixth of a run's start
 
 from scripts import check_install
 
@@ -31,7 +37,12 @@ import engine
 import models
 import recipes
 import regularizers
-from records import BadInput, Locked, RunFailed, RunFiles
+from graphs import Recorder
+from records import BadInput, Locked, RunFailed, RunFiles, make_folder
+
+gc.freeze()
+gc.enable()
+atexit.register(gc.unfreeze)  # or extension modules report that these objects are left
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,13 +61,15 @@ def parser():
     add("--model", required=True, help=", ".join(models.MODELS))
     add("--method", required=True, help=", ".join(regularizers.METHODS))
     add("--seed", type=int, default=0, help="decides split, initial weights, order and every draw (default 0)")
+    add("--profile", type=Path, metavar="DIR", help="do not train: time and trace a few training steps, into DIR")
     add_run_flags(found)
     recipes.add_flags(found)
     return found
 
 
 DATA_DIR = Path(os.environ.get("PATCHUP_DATA", "datasets"))
-RUN_FLAGS = ("data_dir", "out", "device", "workers", "checkpoint_minutes", "deterministic")
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3)
+RUN_FLAGS = ("data_dir", "out", "device", "workers", "checkpoint_minutes", "deterministic", "graphs")
 
 
 def add_run_flags(found, out_help="gets the results (default results/runs)", out=Path("results/runs")):
@@ -68,9 +81,21 @@ def add_run_flags(found, out_help="gets the results (default results/runs)", out
     add("--workers", type=int, default=4, help="processes that decode streamed images (default 4)")
     add("--checkpoint-minutes", type=float, default=5, help="between checkpoints (default 5); 0 saves at every step")
     add("--deterministic", action="store_true", help="bit-equal repetition on a GPU too, slower")
+    add("--graphs", action="store_true", help="launch steps as CUDA graphs, for small images on a fast GPU")
 
 
-def run(recipe, *, data_dir, out, device="auto", workers=4, checkpoint_minutes=5, deterministic=False, quiet=False):
+def run(
+    recipe,
+    *,
+    data_dir,
+    out,
+    device="auto",
+    workers=4,
+    checkpoint_minutes=5,
+    deterministic=False,
+    graphs=False,
+    quiet=False,
+):
     """Train as the recipe says, or go on with it, and return the result, a dict; a finished run is only read.
 
     Raises BadInput for what the user can mend, RunFailed when it cannot go on, engine.Stopped after a signal.
@@ -84,7 +109,7 @@ def run(recipe, *, data_dir, out, device="auto", workers=4, checkpoint_minutes=5
         raise BadInput(f"--checkpoint-minutes must be at least 0, not {checkpoint_minutes}")
     device = engine.select_device(device)
     set_up_backends(device, deterministic)
-    trainer = build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet)
+    trainer = build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet, graphs)
     with files.lock() if distributed.rank() == 0 else contextlib.nullcontext():
         if result := distributed.from_rank_0(files.finished):  # by another process, while this one read the images
             return result
@@ -94,8 +119,26 @@ def run(recipe, *, data_dir, out, device="auto", workers=4, checkpoint_minutes=5
     return result
 
 
+def profile(recipe, folder, *, data_dir, device, workers, deterministic):
+    """Time and trace a few of the recipe's training steps, into folder (see profiling.py); the summary, a text.
+
+    No files of a run are read or written. Raises BadInput or data.DataError for what the user can mend.
+    """
+    import profiling  # seldom needed
+
+    make_folder(folder, "--profile")
+    device = engine.select_device(device)
+    set_up_backends(device, deterministic)
+    trainer = build(recipe, data_dir, device, workers, files=None, checkpoint_minutes=0, quiet=True)
+    return profiling.profile(trainer, folder)
+
+
 def set_up_backends(device, deterministic):
-    """TF32 on a GPU, and cuDNN's autotuner, or for bit-equal repetition deterministic algorithms alone."""
+    """Freed memory is kept on a CPU. On a GPU TF32, and cuDNN's autotuner, or for bit-equal repetition deterministic
+    algorithms alone.
+    """
+    if device.type == "cpu":
+        keep_freed_memory()
     if device.type == "cuda":
         torch.cuda.set_device(device)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -105,8 +148,18 @@ def set_up_backends(device, deterministic):
         torch.use_deterministic_algorithms(deterministic)
 
 
-def build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet):
+def keep_freed_memory():
+    """Let glibc keep the memory of freed tensors for the next step; returned to the system, it costs a fault a page."""
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, -1)
+
+
+def build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet, graphs=False):
     """The engine.Trainer of a recipe. Raises BadInput or data.DataError where device or images do not do."""
+    if graphs and (device.type != "cuda" or distributed.size() > 1 or recipe.amp == "fp16"):
+        raise BadInput("--graphs is for one process on a CUDA device, without --amp fp16")
     if recipe.amp == "fp16" and device.type != "cuda":
         raise BadInput("--amp fp16 needs a CUDA device; on a CPU there is bf16")
     with distributed.first_on_each_node():  # it leaves decoded images for the others
@@ -117,7 +170,8 @@ def build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet):
     if recipe.compile:
         engine.compile_stages(net)
     regularizer = recipes.regularizer(recipe, len(datasets.classes))
-    return engine.Trainer(recipe, datasets, net, regularizer, device, files, checkpoint_minutes, quiet)
+    recorder = Recorder(regularizer.generators) if graphs else None
+    return engine.Trainer(recipe, datasets, net, regularizer, device, files, checkpoint_minutes, quiet, recorder)
 
 
 def objects(recipe, data_dir, workers=0):
@@ -196,10 +250,14 @@ def explain(function):
 
 @distributed.only_rank_0_prints()
 def train_from(args):
-    """Resolve the recipe of a command line, train it, print recipe and result."""
+    """Resolve the recipe of a command line, train it, print recipe and result; or profile it."""
     images = str(args.data_dir.resolve()) if args.dataset == "folder" else None
     options = recipes.overrides_of(args)
     recipe = recipes.resolve(args.dataset, args.model, args.method, args.seed, images=images, **options)
+    if args.profile:
+        names = ("data_dir", "device", "workers", "deterministic")
+        print(profile(recipe, args.profile, **{name: getattr(args, name) for name in names}))
+        return 0
     shared = f", {distributed.size()} processes" if distributed.size() > 1 else ""
     print(f"{recipe.method}: {recipe.model} on {recipe.dataset}, seed {recipe.seed}{shared}\n{recipe}", flush=True)
     result = run(recipe, **{name: getattr(args, name) for name in RUN_FLAGS})

@@ -140,7 +140,7 @@ class MemoryLoader(Loader):
         order = rng.permutation(n) if self.augment == TRAIN else np.arange(n)
         offsets = rng.integers(0, 2 * self.padding + 1, (n, 2))
         flips = rng.integers(0, 2, n) * self.flip
-        return self.positions[order], offsets[order], flips[order]
+        return self.positions[order], offsets.take(order, axis=0), flips[order]
 
     def batches(self, batch_size, device="cpu", epoch=0, start=0, rank=0, world=1):
         """Yield an epoch's batches from step `start` on: x float32 [B, 3, H, W], y int64 [B], on the device.

@@ -83,9 +83,13 @@ class Regularizer:
                 generator.manual_seed(self.torch_seed)
         return self.generators[device]
 
+    def on_device(self, drawn, x):
+        """Numbers drawn on the host as a tensor on the device of x, which is not waited for."""
+        return torch.as_tensor(np.asarray(drawn)).to(x.device, non_blocking=True)
+
     def permutation(self, x):
         """A random permutation of the batch x, int64 [B] on its device."""
-        return torch.from_numpy(self.rng.permutation(len(x))).to(x.device, non_blocking=True)
+        return self.on_device(self.rng.permutation(len(x)), x)
 
     def check(self, shapes):
         """Raise ValueError where the method does not fit a network whose stage inputs have these shapes [C, H, W]."""
@@ -96,6 +100,14 @@ class Regularizer:
         x: normalised images [B, 3, H, W]; y: int64 [B]; net: the bare StagedNet (only Puzzle Mix looks at it).
         """
         self.target = one_hot(y, self.num_classes)
+
+    def branch(self):
+        """What of the present draw decides which operations run, hashable: a captured graph serves one branch.
+
+        Batches of one branch differ in tensors alone, which are attributes set by draw, and in what the generator
+        gives. None where that is not so, for a method that cannot be captured (see graphs.py).
+        """
+        return () if type(self) is Regularizer else None
 
     def mix(self, k, h):
         """The input h of stage k, [B, C, H, W], mixed where this batch's choice says so, else h itself."""

@@ -13,6 +13,7 @@ PatchUp's input branch takes its box from here.
 import torch
 
 from .base import Regularizer, check_positive, check_probability, one_hot
+from .blend import blend
 
 
 def cut_box(height, width, lam, centre):
@@ -49,7 +50,7 @@ def box_mask(box, height, width, device=None):
 
 def swap_box(x, partner, box):
     """x [B, C, H, W] with the pixels of its partners x[partner], int64 [B], in the box (y1, y2, x1, x2)."""
-    return torch.where(box_mask(box, *x.shape[2:], x.device), x, x.index_select(0, partner))
+    return blend(x, partner, ~box_mask(box, *x.shape[2:], x.device))
 
 
 class CutMix(Regularizer):
@@ -80,8 +81,13 @@ class CutMix(Regularizer):
             height, width = x.shape[2:]
             self.box = draw_box(self.rng, height, width, self.alpha)
             self.partner = self.permutation(x)
+            self.mask = self.on_device(box_mask(self.box, height, width), x)
             self.target = torch.lerp(self.target[self.partner], self.target, kept_fraction(self.box, height, width))
+
+    def branch(self):
+        """Whether this batch is mixed; see Regularizer.branch."""
+        return self.box is not None
 
     def mix(self, k, h):
         """The images with their boxes swapped at k = 0, where this batch is mixed; else h itself."""
-        return swap_box(h, self.partner, self.box) if k == 0 and self.box is not None else h
+        return blend(h, self.partner, ~self.mask) if k == 0 and self.box is not None else h

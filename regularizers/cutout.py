@@ -13,8 +13,8 @@ from .base import Regularizer, check_choice, check_positive
 
 
 def inside(centre, length, size, device):
-    """Bool [S, size], True on the pixels of an axis of `size` pixels within length of each of S centres (host ints)."""
-    first = torch.as_tensor(centre).to(device, non_blocking=True)[:, None] - (length + 1) // 2
+    """Bool [S, size], True on the pixels of an axis of `size` pixels within length of each of S centres, int64 [S]."""
+    first = torch.as_tensor(centre, device=device)[:, None] - (length + 1) // 2
     pixel = torch.arange(size, device=device)
     return (pixel >= first) & (pixel < first + length)
 
@@ -59,8 +59,12 @@ class Cutout(Regularizer):
         """Choose the holes' centres; the target stays. See Regularizer.draw."""
         super().draw(x, y, net)
         holes = len(x) if self.mask_per == "sample" else 1
-        self.centre_y = self.rng.integers(x.shape[2], size=holes)
-        self.centre_x = self.rng.integers(x.shape[3], size=holes)
+        self.centre_y = self.on_device(self.rng.integers(x.shape[2], size=holes), x)
+        self.centre_x = self.on_device(self.rng.integers(x.shape[3], size=holes), x)
+
+    def branch(self):
+        """One for all batches; see Regularizer.branch."""
+        return ()
 
     def mix(self, k, h):
         """The images with their holes at k = 0, else h itself."""

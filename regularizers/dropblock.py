@@ -107,6 +107,10 @@ class DropBlock(Regularizer):
         uniform = torch.rand(draws, dtype=torch.float64, device=h.device, generator=self.generator(h.device))
         return block_mask_from_seeds(seed_positions(uniform, prob, h.numel()), h.shape, self.block_size)
 
+    def branch(self):
+        """One for all batches; see Regularizer.branch."""
+        return ()
+
     def mix(self, k, h):
         """h with blocks dropped where k is one of layers, else h itself."""
         return drop(h, self.draw_mask(h)) if k in self.layers and self.keep_prob < 1 else h

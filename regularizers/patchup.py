@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 
 from .base import Regularizer, check_choice, check_layers, check_positive, check_probability, one_hot
+from .blend import blend
 from .cutmix import box_mask, draw_box
 
 
@@ -40,18 +41,32 @@ def block_mask(seeds, block_size):
     seeds: bool [..., C, H, W]. A block of even size reaches one feature further up and left than down and right.
     """
     before, after = (block_size - 1) // 2, block_size // 2
-    padded = F.pad(seeds.float(), (before, after, before, after))
-    return F.max_pool2d(padded, block_size, stride=1) == 0
+    blocks = F.pad(seeds, (before, after, before, after))
+    for axis in (-1, -2):
+        blocks = spread(blocks, block_size, axis)
+    return ~blocks
 
 
-def mix_hard(h, mask, partner):
-    """Equation 3: h [B, C, H, W] where mask [1 or B, C or 1, H, W] is True, its partners' features elsewhere."""
-    return torch.where(mask, h, h.index_select(0, partner))
+def spread(seeds, length, axis):
+    """seeds, bool, or-ed over every `length` neighbours along the axis, which becomes shorter by length - 1.
+
+    Runs of True double with every step, which takes far less than a max-pooling.
+    """
+    done = 1
+    while done < length:
+        step = min(done, length - done)
+        size = seeds.shape[axis] - step
+        seeds = seeds.narrow(axis, 0, size) | seeds.narrow(axis, step, size)
+        done += step
+    return seeds
 
 
-def mix_soft(h, mask, lam, partner):
-    """Equation 5: h [B, C, H, W] where mask is True, lam h + (1 - lam) h[partner] elsewhere; lam in [0, 1]."""
-    return torch.lerp(h, h.index_select(0, partner), (1 - lam) * (~mask).to(h.dtype))
+def phi(h, mask, lam, partner):
+    """Equation 5, or 3 where lam is 0: h [B, C, H, W] where the mask is True, lam h + (1 - lam) h[partner] elsewhere.
+
+    mask: bool [1 or B, C or 1, H, W]; lam: in [0, 1]; partner: a permutation, int64 [B].
+    """
+    return blend(h, partner, (1 - lam) * (~mask).to(h.dtype))
 
 
 class PatchUp(Regularizer):
@@ -127,7 +142,7 @@ class PatchUp(Regularizer):
     def draw_mask(self, k, h):
         """The mask M of stage k's input h, bool [1 or B, C or 1, H, W]."""
         if k == 0 and self.input_mask == "box":
-            return box_mask(draw_box(self.rng, *h.shape[2:]), *h.shape[2:], h.device)
+            return self.box
         size = self.block_size_at(k)
         shape = (len(h) if self.mask_per == "sample" else 1, *h.shape[1:])
         uniform = torch.rand(shape, device=h.device, generator=self.generator(h.device))
@@ -139,8 +154,14 @@ class PatchUp(Regularizer):
         self.k = None
         if self.rng.random() < self.prob:
             self.k = int(self.rng.choice(self.layers))
-            self.lam = 0.0 if self.k == 0 else self.draw_lam()
+            self.lam = self.on_device(0.0 if self.k == 0 else self.draw_lam(), x)
             self.partner = self.permutation(x)
+            if self.k == 0 and self.input_mask == "box":
+                self.box = self.on_device(box_mask(draw_box(self.rng, *x.shape[2:]), *x.shape[2:]), x)
+
+    def branch(self):
+        """The stage k, or none; see Regularizer.branch."""
+        return () if self.k is None else self.k
 
     def mix(self, k, h):
         """phi_k where k is the drawn stage, else h itself; fixes p_u, Y and W."""
@@ -151,9 +172,7 @@ class PatchUp(Regularizer):
         self.Y = self.lam * self.y_i + (1 - self.lam) * self.y_i[self.partner]
         if k > 0 or self.input_target == "mixed":
             self.target = self.p_u * self.y_i + (1 - self.p_u) * self.Y  # W
-        if self.lam == 0:
-            return mix_hard(h, M, self.partner)
-        return mix_soft(h, M, self.lam, self.partner)
+        return phi(h, M, self.lam, self.partner)
 
     def loss(self, logits):
         """Equation 6, or the terms of it named by loss_terms; the plain loss for a batch that was not mixed."""

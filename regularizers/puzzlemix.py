@@ -307,6 +307,12 @@ class PuzzleMix(Regularizer):
         seen = torch.cat([mask > 0, mask < 1])
         return transport_plan(torch.cat([salient, salient[self.partner]]), seen, self.t_eps)
 
+    def branch(self):
+        """The places of the grid on which blocks move; see Regularizer.branch."""
+        if self.clean_lam:  # its gradients are drawn into no tensor of their own
+            return None
+        return 0 if self.moves is None else self.moves.shape[1]
+
     def mix(self, k, h):
         """At k = 0 the images, their blocks moved, put together by the mask; else h itself."""
         if k != 0:

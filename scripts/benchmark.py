@@ -2,7 +2,7 @@
 
 python scripts/benchmark.py                                    # PreActResNet18 at 32x32, batch 100
 python scripts/benchmark.py --model wrn28_10 --batch-size 16 --rounds 1
-python scripts/benchmark.py --amp bf16 --compile               # on a GPU; every field of the recipe is a flag
+python scripts/benchmark.py --amp bf16 --compile --graphs      # on a GPU; every field of the recipe is a flag
 python scripts/benchmark.py --runs-at-once 4 --methods none    # instead: runs that share a GPU
 python scripts/benchmark.py --dataset tiny_imagenet --model wrn28_10     # instead: hours of a training (Table 8)
 python scripts/benchmark.py --corruptions 64                   # instead: corrupted images a second, of 64 pixels
@@ -15,7 +15,9 @@ backward pass, alone and on the real shapes, over the time of a step of `none`. 
 
 import argparse
 import dataclasses
+import math
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,7 +35,7 @@ import recipes
 import train
 from data.facts import TRAIN_IMAGES
 from records import BadInput, RunFailed, make_folder, write_json
-from scripts import card, hours, inputs, targets
+from scripts import card, hours, inputs, overheads, startup, targets
 from scripts.hours import training_hours
 from scripts.timing import Case, Official, Operations, at_work, medians, solver_seconds
 
@@ -66,7 +68,7 @@ def operation(device, rounds, compiled=False):
     return {f"{name}{suffix}": seconds[name] / seconds["copy"] for name in found}, kept
 
 
-def methods(found, device, rounds):
+def methods(found, device, rounds, graphs=False):
     """{name: what was measured of the recipe} of the dict found, `none` among them.
 
     On a CPU they take turns; on a GPU they come one by one, so that each has all of its memory.
@@ -74,19 +76,19 @@ def methods(found, device, rounds):
     groups = [{name: recipe} for name, recipe in found.items()] if device.type == "cuda" else [found]
     rows = {}
     for group in groups:
-        rows |= at_a_time(group, device, rounds)
+        rows |= at_a_time(group, device, rounds, graphs)
     for name, row in rows.items():
         row["images_per_second"] = found[name].batch_size / row["step"]
         row["over_none"] = row["step"] / rows["none"]["step"]
     return rows
 
 
-def at_a_time(found, device, rounds):
+def at_a_time(found, device, rounds, graphs):
     """{name: its row} of the recipes in found, taking turns: seconds of a step and of the method's own operations.
 
     And `solvers` of these for Puzzle Mix; on a GPU what card.counts says.
     """
-    cases = {name: Case(recipe, device) for name, recipe in found.items()}
+    cases = {name: Case(recipe, device, graphs=graphs) for name, recipe in found.items()}
     steps = medians({name: case.step for name, case in cases.items()}, device, rounds)
     rows = {name: {"step": steps[name]} for name in found}
     if device.type == "cuda":
@@ -115,18 +117,34 @@ def everything(args, device, overrides):
     train.set_up_backends(device, deterministic=False)
     found = at_work(args.model, dict.fromkeys(("none", *args.methods)), **overrides)
     figures, kept = operation(device, 4 * args.rounds)  # before anything is compiled
-    rows = methods(found, device, args.rounds)
+    rows = methods(found, device, args.rounds, args.graphs)
     pace = formulations(found["none"], device, 2 * args.rounds + 1)
     figures |= operation(device, 4 * args.rounds, compiled=True)[0] | {"kept": kept}
     figures |= {name: pace[name] / pace["official"] for name in ("eager", "compiled")}
     figures["input"] = inputs.batches_a_second(device)
+    figures |= beside_steps(found["none"], device, rows["none"]["step"], args.data_dir)
     figures = {key: (value, "") for key, value in figures.items()} | shares(rows, device)
     judged = targets.judged(targets.targets(device), figures)
     print(targets.table(judged))
     print(f"\n{rows_in_words(rows, args.model, found['none'].batch_size)}")
     print(f"\nmedians of {args.rounds} rounds of whole steps, {2 * args.rounds + 1} of own operations")
-    head = {"rounds": args.rounds, "recipe": recipes.used(found["none"])}
+    head = {"rounds": args.rounds, "graphs": args.graphs, "recipe": recipes.used(found["none"])}
     return head | {"targets": judged, "formulations": pace, "methods": rows}
+
+
+def beside_steps(none, device, step, data_dir):
+    """{target: figure} of evaluations, epochs and starts; none: its recipe, a step of which takes `step` seconds.
+
+    Starts, of runs on CIFAR-100 in data_dir, are measured where that is given.
+    """
+    steps = math.ceil(overheads.IMAGES / none.batch_size)
+    with tempfile.TemporaryDirectory() as folder:
+        epoch = overheads.epoch_overhead(none, device, folder, epoch_seconds=steps * step)
+    found = {"evaluation": overheads.evaluation_ratio(none, device)["ratio"], "epoch": epoch["percent"]}
+    if data_dir:
+        seconds = startup.measure(("--data-dir", str(data_dir), "--device", str(device)))
+        found |= {"import": seconds["import_seconds"], "first_step": seconds["first_step_seconds"]}
+    return found
 
 
 def shares(rows, device):
@@ -207,6 +225,8 @@ def measure(args):
         if value is not None and value < 1:
             raise BadInput(f"{recipes.flag(name)} must be at least 1, not {value}")
     device = engine.select_device("cpu" if args.corruptions else args.device)
+    if args.graphs and device.type != "cuda":
+        raise BadInput("--graphs needs a CUDA device")
     if args.corruptions:
         record = corruptions(args)
     else:
@@ -231,6 +251,8 @@ def parser():
     add("--methods", nargs="+", default=list(recipes.LABELS), choices=recipes.LABELS, help="beside none (default all)")
     add("--rounds", "--steps", type=int, default=3, help="counted steps of every method (default 3)")
     add("--device", default="auto")
+    add("--graphs", action="store_true", help="time whole steps as CUDA graphs")
+    add("--data-dir", type=Path, help="holds CIFAR-100; then starts of runs on it are timed, too")
     add("--runs-at-once", type=int, metavar="N", help="time N processes that train on the device at the same time")
     add("--corruptions", type=int, metavar="SIDE", help="time these, on images of SIDE pixels")
     add("--workers", type=int, default=2, help="processes that corrupt (default 2)")

@@ -72,12 +72,12 @@ def operation(scene, k):
         if not (paired(hard, key, x, y) and paired(soft, key, x, y)):
             return np.inf
         altered = 1 - mask_of(hard, key, k, h, x, y)[channel].float().mean().item()
-        return abs(altered - 0.35) + abs(soft.lam - 0.4)
+        return abs(altered - 0.35) + abs(soft.lam.item() - 0.4)
 
     key = min(itertools.islice(scene.keys(), KEYS), key=dullness)
     results = [mixed(one, key, k, h, x, y)[0, channel].numpy() for one in (hard, soft)]
     mask = mask_of(hard, key, k, h, x, y)[channel].numpy()
-    setting = soft.lam, channel, hard.gamma, hard.block_size_at(k)
+    setting = soft.lam.item(), channel, hard.gamma, hard.block_size_at(k)
     return Operation(scene.pixels(x), h[:, channel].numpy(), mask, *results, *setting)
 
 

@@ -13,6 +13,7 @@ import data
 import engine
 import estimates
 import recipes
+from graphs import Recorder
 from regularizers import puzzlemix
 from regularizers.base import one_hot
 
@@ -172,16 +173,20 @@ def solver_seconds(operations, device, draws):
 
 
 class Case:
-    """A recipe at work on one batch of random images of its data set's shape and number of classes, or another."""
+    """A recipe at work on one batch of random images of its data set's shape and number of classes, or another.
 
-    def __init__(self, recipe, device, classes=None):
+    graphs: whether steps are launched as CUDA graphs.
+    """
+
+    def __init__(self, recipe, device, classes=None, graphs=False):
         recipe = dataclasses.replace(recipe, lr=0.01)  # random labels at a higher rate may diverge
         classes = classes or data.FACTS[recipe.dataset].num_classes
         self.images, net = estimates.random_images(recipe, classes), recipes.network(recipe, classes)
         if recipe.compile:
             engine.compile_stages(net)
         self.regularizer = recipes.regularizer(recipe, classes)
-        self.trainer = engine.Trainer(recipe, self.images, net, self.regularizer, device, files=None)
+        recorder = Recorder(self.regularizer.generators) if graphs else None
+        self.trainer = engine.Trainer(recipe, self.images, net, self.regularizer, device, files=None, recorder=recorder)
         self.recipe, self.device, self.net = recipe, device, self.trainer.net.train()
         x, self.y = next(iter(self.images.train.batches(recipe.batch_size, device)))
         self.x = x.to(memory_format=torch.channels_last) if recipe.channels_last else x

@@ -10,6 +10,14 @@ os.environ["OMP_NUM_THREADS"] = "1"  # of processes that tests start
 torch.set_num_threads(1)  # for networks this small more are slower
 
 
+@pytest.fixture(autouse=True)
+def eager_blending(monkeypatch):
+    """Every test begins with the kernel that nothing was compiled to."""
+    from regularizers import blend
+
+    monkeypatch.setattr(blend, "kernel", blend.blended)
+
+
 @pytest.fixture
 def train_tiny(tmp_path):
     """train.run for a few steps on digits with a very narrow network: train_tiny(method="none", **recipe fields)."""

@@ -9,7 +9,7 @@ import torch
 import engine
 import recipes
 from regularizers.base import Regularizer
-from scripts import benchmark, card, inputs, targets, timing
+from scripts import benchmark, card, inputs, overheads, startup, targets, timing
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 STEP = {"none": 1.0, "puzzlemix": 1.9}  # seconds; of others 1.1
@@ -36,7 +36,16 @@ def clock(monkeypatch):
     monkeypatch.setattr(engine, "compile_stages", compiled.append)
     monkeypatch.setattr(inputs, "batches_a_second", lambda device: 90_000)
     monkeypatch.setattr(benchmark, "FEATURES", (100, 2, 16, 16))
+    monkeypatch.setattr(overheads, "evaluation_ratio", lambda recipe, device: {"ratio": 0.94})
+    monkeypatch.setattr(overheads, "epoch_overhead", overhead)
+    monkeypatch.setattr(startup, "measure", lambda arguments: {"import_seconds": 3.5, "first_step_seconds": 6.5})
     return compiled
+
+
+def overhead(recipe, device, folder, epoch_seconds):
+    """An epoch has 45,000 images, two of them a step."""
+    assert epoch_seconds == 22_500 * STEP["none"] and folder
+    return {"percent": 0.3}
 
 
 def run(*more):
@@ -49,7 +58,7 @@ def run(*more):
 def test_every_target_is_measured_and_judged(tmp_path, capsys, clock):
     out = tmp_path / "new" / "all.json"
     methods = ("mixup", "dropblock", "puzzlemix", "patchup_soft", "patchup_hard")
-    assert run("--methods", *methods, "--layers", "1", "--out", str(out)) == 0
+    assert run("--methods", *methods, "--layers", "1", "--out", str(out), "--data-dir", str(tmp_path)) == 0
     printed, kept = capsys.readouterr().out, json.loads(out.read_text())
     rows = {row["what"]: row for row in kept["targets"]}
     assert [row["met"] for row in rows.values()] == [
@@ -59,7 +68,8 @@ def test_every_target_is_measured_and_judged(tmp_path, capsys, clock):
         *(True, False, True, True),  # Hard PatchUp's 1.022 of 1.03, 1.09 of 1.08, 1.6 of 1.7, 0.4 % of 8 %
         *(True, True),  # 0.8 and 0.72 of the official formulation's
         False,  # 90,000 images a second of at least 100,000
-        *(None,) * 4,
+        *(False, True),  # 6.5 s of at most 6, 3.5 s of at most 4
+        *(False, True),  # 0.94 of at least 0.95, 0.3 % of at most 1 %
     ]
     lines = printed.splitlines()
     assert (
@@ -74,7 +84,12 @@ def test_every_target_is_measured_and_judged(tmp_path, capsys, clock):
     assert kept["rounds"] == 1 and kept["recipe"]["width"] == 4 and "torch" in kept["environment"]
     assert kept["methods"]["puzzlemix"]["solvers"] == 2 * COPY
     assert kept["formulations"] == FORMULATIONS
-    assert printed.count("not measured") == 4
+    assert "not measured" not in printed
+
+
+def test_starts_of_runs_are_measured_where_the_images_are_said_to_be(capsys, clock):
+    assert run("--methods", "none", "dropblock", "puzzlemix", "cutout") == 0
+    assert capsys.readouterr().out.count("not measured") == 2
 
 
 def test_only_what_is_to_be_compiled_is_and_the_operation_before_it(monkeypatch, clock):
@@ -115,7 +130,7 @@ def test_on_a_gpu_methods_come_one_by_one_with_memory_and_waits(monkeypatch):
     alive, most = [], []
 
     class Case:
-        def __init__(self, recipe, device):
+        def __init__(self, recipe, device, graphs):
             alive.append(recipe.method)
             most.append(len(alive))
             self.recipe = recipe
@@ -222,6 +237,7 @@ def test_images_a_second_are_those_of_whole_epochs_of_augmented_batches(monkeypa
         (["--dataset", "mnist"], "invalid choice: 'mnist'"),
         (["--methods", "magic"], "invalid choice: 'magic'"),
         (["--image-size", "64"], "--image-size is for folder and imagenet"),
+        (["--graphs", "--device", "cpu"], "--graphs needs a CUDA device"),
     ],
 )
 def test_bad_arguments_are_one_line_and_status_2(capsys, arguments, line):

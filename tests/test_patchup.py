@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from regularizers import build
 from regularizers.base import CRITERIA, bce_on_softmax, cross_entropy, one_hot
-from regularizers.patchup import HardPatchUp, SoftPatchUp, adjusted_gamma, block_mask, mix_hard, mix_soft
+from regularizers.patchup import HardPatchUp, SoftPatchUp, adjusted_gamma, block_mask, phi
 
 CLASSES = 5
 
@@ -63,7 +63,7 @@ def test_operations_equal_loops():
     h, _ = batch()
     partner = torch.tensor([3, 0, 2, 5, 1, 4])
     mask = torch.rand(1, 3, 12, 12, generator=torch.Generator().manual_seed(2)) < 0.6
-    hard, soft = mix_hard(h, mask, partner), mix_soft(h, mask, 0.3, partner)
+    hard, soft = phi(h, mask, 0, partner), phi(h, mask, 0.3, partner)
     for index in np.ndindex(*h.shape):
         own, other = h[index].item(), h[(partner[index[0]], *index[1:])].item()
         kept = mask[(0, *index[1:])]
@@ -77,7 +77,7 @@ def test_mix_and_targets_follow_the_mask(method, mask_per):
     h, y = batch()
     regularizer = build(method, CLASSES, prob=1.0, layers=(2,), block_size=3, mask_per=mask_per)
     out = mixed(regularizer, 2, h, y)
-    lam = regularizer.lam
+    lam = regularizer.lam.item()
     swapped = lam * h + (1 - lam) * h[regularizer.partner]
     kept = (out == h).float()
     assert torch.allclose(out, torch.where(out == h, h, swapped), atol=1e-6)
@@ -187,7 +187,7 @@ def test_every_choice_of_terms_against_a_loop_over_samples(method, criterion, ma
         if (regularizer.partner != torch.arange(5)).all():  # a fixed point would look unmixed
             break
     kept = (regularizer.mix(k, h) == h).double().mean(dim=(1, 2, 3)).tolist()
-    lam = regularizer.lam
+    lam = regularizer.lam.item()
     logits = torch.randn(5, CLASSES)
     total = 0
     for i, j in enumerate(regularizer.partner.tolist()):

@@ -1,0 +1,109 @@
+"""Blending with partners: values and gradients of the fast formulation against the plain one, and what it keeps."""
+
+import pytest
+import torch
+
+from regularizers import blend as module
+from regularizers import build
+from regularizers.blend import blend
+from regularizers.patchup import block_mask
+
+SHAPE = (6, 5, 9, 7)
+
+
+def plain(h, partner, weight):
+    """(1 - w) h + w h[partner], left to autograd."""
+    weight = torch.as_tensor(weight).to(h.dtype)
+    return (1 - weight) * h + weight * h.index_select(0, partner)
+
+
+def states(dtype=torch.float64, memory_format=torch.contiguous_format, shape=SHAPE):
+    generator = torch.Generator().manual_seed(0)
+    h = torch.randn(shape, generator=generator).to(dtype).contiguous(memory_format=memory_format)
+    return h.requires_grad_(), torch.randperm(shape[0], generator=generator)
+
+
+def weights():
+    generator = torch.Generator().manual_seed(1)
+    yield 0.3
+    yield torch.tensor(0.3, dtype=torch.float64)
+    for shape in ((1, 5, 9, 7), (1, 1, 9, 7), (6, 5, 9, 7), (6, 1, 9, 7), (6, 1, 1, 1)):
+        yield torch.rand(shape, generator=generator)
+        yield torch.rand(shape, generator=generator) < 0.5
+
+
+@pytest.mark.parametrize(
+    "weight", list(weights()), ids=lambda w: f"{getattr(w, 'dtype', '')}{list(getattr(w, 'shape', []))}"
+)
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_values_and_gradients_equal_the_plain_formulation(weight, memory_format):
+    h, partner = states(memory_format=memory_format)
+    upstream = torch.randn(SHAPE, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    found, wanted = blend(h, partner, weight), plain(h, partner, weight)
+    torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-7)
+    grads = [torch.autograd.grad(out, h, upstream)[0] for out in (found, wanted)]
+    torch.testing.assert_close(*grads, rtol=1e-6, atol=1e-7)
+    assert found.is_contiguous(memory_format=memory_format)
+
+
+def test_gradients_by_finite_differences():
+    h, partner = states(shape=(4, 2, 3, 3))
+    for weight in (torch.rand(1, 2, 3, 3).double(), torch.rand(4, 2, 3, 3).double()):
+        assert torch.autograd.gradcheck(lambda x, w=weight: blend(x, partner, w), h)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_swap_takes_features_and_gradients_bit_for_bit(dtype):
+    h, partner = states(dtype)
+    mask = torch.rand(1, *SHAPE[1:], generator=torch.Generator().manual_seed(3)) < 0.5
+    out = blend(h, partner, mask)
+    assert out.dtype == dtype and torch.equal(out, torch.where(mask, h[partner], h))
+    upstream = torch.randn(SHAPE, generator=torch.Generator().manual_seed(4)).to(dtype)
+    (gradient,) = torch.autograd.grad(out, h, upstream)
+    wanted = torch.where(mask, upstream[torch.argsort(partner)], upstream)
+    assert torch.equal(gradient, wanted)
+
+
+def test_the_state_itself_stays_as_it_was():
+    h, partner = states()
+    before = h.detach().clone()
+    blend(h, partner, 0.5).sum().backward()
+    assert torch.equal(h, before)
+
+
+def test_a_state_without_gradient_has_none_after():
+    h, partner = states()
+    assert not blend(h.detach(), partner, 0.5).requires_grad
+
+
+@pytest.mark.parametrize("method", ["patchup_soft", "patchup_hard", "manifold_mixup"])
+def test_patchup_keeps_less_than_a_twentieth_of_the_state_for_backward(method):
+    h, y = torch.randn(100, 16, 16, 16, requires_grad=True), torch.arange(100)
+    regularizer = build(method, 100, layers=(1,), **({} if method == "manifold_mixup" else {"prob": 1.0}))
+    regularizer.seed(0)
+    regularizer.draw(h, y, None)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.nbytes) or t, lambda t: t):
+        assert regularizer.mix(1, h) is not h
+    assert 0 < sum(kept) <= 0.05 * h.nbytes
+
+
+def test_a_compiled_kernel_serves_both_passes(monkeypatch):
+    calls = []
+
+    def kernel(h, partner, weight):
+        calls.append(partner.tolist())
+        return module.blended(h, partner, weight)
+
+    monkeypatch.setattr(module, "kernel", kernel)
+    h, partner = states()
+    blend(h, partner, 0.5).sum().backward()
+    assert calls == [partner.tolist(), torch.argsort(partner).tolist()]
+
+
+@pytest.mark.parametrize("block_size", [1, 2, 4, 7, 8])
+def test_blocks_by_doubling_equal_a_max_pooling(block_size):
+    seeds = torch.rand(3, 4, 15, 11, generator=torch.Generator().manual_seed(5)) < 0.02
+    before, after = (block_size - 1) // 2, block_size // 2
+    padded = torch.nn.functional.pad(seeds.float(), (before, after, before, after))
+    assert torch.equal(block_mask(seeds, block_size), torch.nn.functional.max_pool2d(padded, block_size, 1) == 0)

@@ -1,0 +1,155 @@
+"""Graphed steps on the CPU: all that a graph would read lies in tensors, where they were when it was recorded."""
+
+import contextlib
+import copy
+
+import pytest
+import torch
+
+import data
+import engine
+import estimates
+import graphs
+import recipes
+import train
+from records import BadInput
+
+
+class Frozen:
+    """Stands in for graphs.Recorder: replays a function with the regularizer's attributes as they were at recording.
+
+    As a graph does, it sees later draws only where they were written into the tensors that it was recorded with.
+    """
+
+    def __init__(self, regularizer):
+        self.regularizer, self.recorded, self.replayed = regularizer, 0, 0
+
+    def warm_up(self):
+        return contextlib.nullcontext()
+
+    def __call__(self, function):
+        self.recorded += 1
+        then = {name: self.frozen(name, value) for name, value in vars(self.regularizer).items()}
+
+        def replay():
+            self.replayed += 1
+            vars(self.regularizer).update(then)
+            return function()
+
+        return replay
+
+    @staticmethod
+    def frozen(name, value):
+        """Host state as a copy, tensors and the generators, which graphs know, as they are."""
+        shared = isinstance(value, torch.Tensor) or name == "generators"
+        return value if shared else copy.deepcopy(value)
+
+
+def trained(method, graphed, steps=24, **options):
+    """The weights after some steps of tiny batches, one of them smaller, and the stand-in for the recorder."""
+    recipe = recipes.resolve("cifar100", "preactresnet18", method, batch_size=4, width=4, lr=0.01, **options)
+    images = estimates.random_images(recipe, 100)
+    regularizer = recipes.regularizer(recipe, 100)
+    torch.manual_seed(0)
+    net = recipes.network(recipe, 100)
+    recorder = Frozen(regularizer) if graphed else None
+    trainer = engine.Trainer(recipe, images, net, regularizer, torch.device("cpu"), files=None, recorder=recorder)
+    trainer.net.train()
+    losses = []
+    for epoch in range(steps // 3):
+        trainer.epoch, trainer.step = epoch, 0
+        for x, y in images.train.batches(4, "cpu", epoch=epoch):
+            short = slice(2 if epoch % 4 == 3 else 4)
+            trainer.train_step(x[short], y[short])
+            losses.append(trainer.losses[trainer.step].item())
+            trainer.step += 1
+    return losses, trainer.net.state_dict(), recorder
+
+
+GRAPHED = {
+    "none": 1,
+    "mixup": 1,
+    "manifold_mixup": 3,
+    "cutout": 1,
+    "dropblock": 1,
+    "cutmix": 2,
+    "puzzlemix": 2,
+    "patchup_soft": 3,
+    "patchup_hard": 4,
+}
+
+
+@pytest.mark.parametrize("method, least", GRAPHED.items())
+def test_graphed_steps_train_as_others_bit_for_bit(method, least):
+    options = {"patchup_hard": {"prob": 0.7}, "cutmix": {"prob": 0.5}}.get(method, {})
+    losses, wanted, _ = trained(method, graphed=False, steps=60, **options)
+    found_losses, found, recorder = trained(method, graphed=True, steps=60, **options)
+    assert recorder.recorded >= least and recorder.replayed > 10 * least / 2
+    assert found_losses == losses
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+@pytest.mark.parametrize(
+    "method, options",
+    [
+        ("patchup_soft", {"layers": (0,), "input_mask": "patchup"}),
+        ("patchup_soft", {"mask_per": "sample"}),
+        ("cutout", {"mask_per": "sample"}),
+        ("puzzlemix", {"transport": False}),
+    ],
+)
+def test_so_do_the_methods_other_ways(method, options):
+    losses, _, _ = trained(method, graphed=False, **options)
+    found, _, recorder = trained(method, graphed=True, **options)
+    assert recorder.replayed > 0 and found == losses
+
+
+@pytest.mark.parametrize("method, options", [("feature_cutmix", {}), ("puzzlemix", {"clean_lam": 1.0})])
+def test_what_cannot_be_recorded_is_run_from_python(method, options):
+    losses, _, _ = trained(method, graphed=False, **options)
+    found, _, recorder = trained(method, graphed=True, **options)
+    assert recorder.recorded == 0 and found == losses
+
+
+def test_the_stand_in_would_notice_a_draw_that_stays_on_the_host():
+    class Leaky(type(recipes.regularizer(recipes.resolve("cifar100", "preactresnet18", "mixup"), 100))):
+        name = "leaky"
+
+        def draw(self, x, y, net):
+            super().draw(x, y, net)
+            self.lam = self.lam.item()
+
+    regularizer = Leaky(100)
+    step = graphs.GraphedStep(
+        regularizer, lambda x, y: regularizer.draw(x, y, None), lambda x: regularizer.mix(0, x), Frozen(regularizer)
+    )
+    x, y = torch.randn(4, 3, 8, 8), torch.arange(4)
+    equal = []
+    for number in range(8):
+        regularizer.seed(number)
+        found = step(x, y)
+        plain = Leaky(100)
+        plain.seed(number)
+        plain.draw(x, y, None)
+        equal.append(torch.equal(found, plain.mix(0, x)))
+    assert equal[: graphs.WARM_UP] == [True] * graphs.WARM_UP
+    assert not all(equal)
+
+
+def test_graphs_need_a_gpu(tmp_path):
+    recipe = recipes.resolve("digits", "preactresnet18", "none", width=4)
+    with pytest.raises(BadInput, match="--graphs is for one process on a CUDA device, without --amp fp16"):
+        train.run(recipe, data_dir=tmp_path, out=tmp_path, device="cpu", graphs=True, quiet=True)
+
+
+def test_the_learning_rate_is_changed_where_a_graph_reads_it():
+    recipe = recipes.resolve("digits", "preactresnet18", "none", width=4)
+    regularizer = recipes.regularizer(recipe, 10)
+    images = estimates.random_images(recipe, data.FACTS["digits"].num_classes)
+    net = recipes.network(recipe, 10)
+    trainer = engine.Trainer(
+        recipe, images, net, regularizer, torch.device("cpu"), files=None, recorder=Frozen(regularizer)
+    )
+    rate = trainer.optimizer.param_groups[0]["lr"]
+    trainer.set_learning_rate(0.125)
+    assert trainer.optimizer.param_groups[0]["lr"] is rate and rate.item() == 0.125
