@@ -187,7 +187,7 @@ def at_once(args, device, overrides):
     print(f"| {args.model} on {device} | one run | {count} at once, together | gain |\n| --- | ---: | ---: | ---: |")
     for method in args.methods:
         recipe = recipes.resolve("cifar100", args.model, method, **recipes.applicable(method, overrides))
-        one, several = (card.images_a_second(recipe, device, runs) for runs in (1, count))
+        one, several = (card.images_a_second(recipe, device, runs, graphs=args.graphs) for runs in (1, count))
         print(f"| {method} | {one:,.0f} | {several:,.0f} | {several / one:.2f} |", flush=True)
         found[method] = {"one": one, "together": several}
     print("\nimages a second")

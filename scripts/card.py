@@ -48,7 +48,7 @@ def synchronisations(case):
     return waits / steps
 
 
-def images_a_second(recipe, device, count, seconds=10):
+def images_a_second(recipe, device, count, seconds=10, graphs=False):
     """Images a second of `count` processes together that train by the recipe at the same time, for so many seconds.
 
     Raises RunFailed where they do not fit.
@@ -56,7 +56,7 @@ def images_a_second(recipe, device, count, seconds=10):
     context = multiprocessing.get_context("spawn")
     options = {"mp_context": context, "initializer": _meet, "initargs": (context.Barrier(count),)}
     with concurrent.futures.ProcessPoolExecutor(count, **options) as pool:
-        runs = [pool.submit(_train, recipe, device, seconds) for _ in range(count)]
+        runs = [pool.submit(_train, recipe, device, seconds, graphs) for _ in range(count)]
     errors = sorted(filter(None, (run.exception() for run in runs)), key=lambda error: isinstance(error, Unmet))
     if errors:
         raise RunFailed(f"{count} runs at once cannot be on {device}: {errors[0]}") from errors[0]
@@ -68,11 +68,11 @@ def _meet(barrier):
     _barrier = barrier
 
 
-def _train(recipe, device, seconds):
+def _train(recipe, device, seconds, graphs):
     """Images a second of one of the processes, from when all of them have done their first steps."""
     try:
         train.set_up_backends(device, deterministic=False)
-        case, steps = Case(recipe, device), 0
+        case, steps = Case(recipe, device, graphs=graphs), 0
         for _ in range(CALLS[device.type]):
             case.step()
         synchronize(device)

@@ -171,14 +171,15 @@ def test_a_step_too_large_for_the_device_is_one_line(monkeypatch, capsys):
 
 
 def test_the_command_prints_and_writes_what_runs_at_once_achieve(tmp_path, capsys, monkeypatch):
-    asked = []
-    monkeypatch.setattr(card, "images_a_second", lambda recipe, device, n: asked.append((recipe.lr, n)) or 100 * n**0.5)
-    out = tmp_path / "at_once.json"
-    assert (
-        benchmark.main(["--device", "cpu", "--runs-at-once", "4", "--methods", "none", "--out", str(out), "--lr", "1"])
-        == 0
-    )
-    assert asked == [(1.0, 1), (1.0, 4)]
+    def images_a_second(recipe, device, count, graphs):
+        asked.append((recipe.lr, count, graphs))
+        return 100 * count**0.5
+
+    asked, out = [], tmp_path / "at_once.json"
+    monkeypatch.setattr(card, "images_a_second", images_a_second)
+    command = ["--device", "cpu", "--runs-at-once", "4", "--methods", "none", "--lr", "1", "--out", str(out)]
+    assert benchmark.main(command) == 0
+    assert asked == [(1.0, 1, False), (1.0, 4, False)]
     assert "| none | 100 | 200 | 2.00 |" in capsys.readouterr().out
     assert json.loads(out.read_text())["images_per_second"] == {"none": {"one": 100, "together": 200}}
 

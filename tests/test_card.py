@@ -72,10 +72,10 @@ def test_one_run_that_fails_ends_the_others_too_and_is_the_one_that_is_named(mon
     def threads(count, mp_context, **options):
         return ThreadPoolExecutor(count, **options)
 
-    def case(recipe, device):
+    def case(recipe, device, graphs):
         if next(started) == 1:
             raise torch.OutOfMemoryError("no more memory")
-        return timing.Case(recipe, device)
+        return timing.Case(recipe, device, graphs=graphs)
 
     started = itertools.count()
     monkeypatch.setattr(card.concurrent.futures, "ProcessPoolExecutor", threads)
