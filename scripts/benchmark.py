@@ -10,7 +10,7 @@ python scripts/benchmark.py --corruptions 64                   # instead: corrup
 Whole steps are timed interleaved, method by method, round by round, and compared as medians; on a shared machine they
 resolve no better than 10 %. So a method's own share is timed too: its draw, its mixing and what they add to the
 backward pass, alone and on the real shapes, over the time of a step of `none`. Targets of steps are judged by
-1 + this share.
+1 + this share; on a GPU, where launching work and doing it overlap, by whole steps.
 """
 
 import argparse
@@ -49,18 +49,19 @@ OTHERS = ("none", "dropblock", "puzzlemix", "feature_cutmix")  # methods that th
 
 def operation(device, rounds, compiled=False):
     """({figure: PatchUp's operation on FEATURES over a copy of them}, bytes that it keeps over theirs, the larger)."""
-    found = {}
-    for name, method in PATCHUP.items():
-        recipe = recipes.resolve("cifar100", "preactresnet18", method, prob=1.0, layers=(1,), batch_size=FEATURES[0])
+    options = {"prob": 1.0, "layers": (1,)}
+    patchups = {
+        name: recipes.resolve("cifar100", "preactresnet18", method, **options) for name, method in PATCHUP.items()
+    }
+    layout = torch.channels_last if patchups["soft"].channels_last else torch.contiguous_format
+    h, gradient, copy = (torch.randn(FEATURES, device=device).contiguous(memory_format=layout) for _ in range(3))
+    y, found = torch.randint(100, FEATURES[:1], device=device), {}
+    for name, recipe in patchups.items():
         if compiled:
             engine.compile_stages(recipes.network(recipe, 100))
-        layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
-        h, gradient = (torch.randn(FEATURES, device=device).contiguous(memory_format=layout) for _ in range(2))
-        batch = h, torch.randint(100, FEATURES[:1], device=device)
-        hidden = {1: h.requires_grad_()}
-        found[name] = Operations(recipes.regularizer(recipe, 100), *batch, None, hidden, {1: gradient})
-    other = torch.empty_like(h)
-    calls = {"copy": lambda: other.copy_(h.detach())} | {name: one.run for name, one in found.items()}
+        method = recipes.regularizer(recipe, 100)
+        found[name] = Operations(method, h, y, None, {1: h.requires_grad_()}, {1: gradient})
+    calls = {"copy": lambda: copy.copy_(h.detach())} | {name: one.run for name, one in found.items()}
     seconds = medians(calls, device, rounds)
     kept = max(one.kept() / h.untyped_storage().nbytes() for one in found.values())
     suffix = "_compiled" if compiled else ""
@@ -85,22 +86,21 @@ def methods(found, device, rounds, graphs=False):
 def at_a_time(found, device, rounds, graphs):
     """{name: its row} of the recipes in found, taking turns: seconds of a step and of the method's own operations.
 
-    And `solvers` of these for Puzzle Mix; on a GPU the peak memory of steps, and how often one of them waits for it.
+    And `solvers` of these for Puzzle Mix; on a GPU what card.counts says.
     """
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
     cases = {name: Case(recipe, device, graphs=graphs) for name, recipe in found.items()}
     steps = medians({name: case.step for name, case in cases.items()}, device, rounds)
-    memory = engine.peak_memory(device)
+    rows = {name: {"step": steps[name]} for name in found}
+    if device.type == "cuda":
+        for name, case in cases.items():
+            rows[name] |= card.counts(case)
     shared = next(iter(cases.values())).hidden()
     operations = {name: case.operations(*shared) for name, case in cases.items()}
     own = medians({name: one.run for name, one in operations.items()}, device, 2 * rounds + 1)
-    rows = {name: {"step": steps[name], "own": own[name]} for name in found}
-    for name, case in cases.items():
-        if name == "puzzlemix":
-            rows[name]["solvers"] = solver_seconds(operations[name], device, 2 * rounds + 1)
-        if device.type == "cuda":
-            rows[name] |= {"synchronisations": card.synchronisations(case), "peak_memory_mib": memory}
+    for name, row in rows.items():
+        row["own"] = own[name]
+    if "puzzlemix" in rows:
+        rows["puzzlemix"]["solvers"] = solver_seconds(operations["puzzlemix"], device, 2 * rounds + 1)
     return rows
 
 
@@ -123,7 +123,7 @@ def everything(args, device, overrides):
     figures |= {name: pace[name] / pace["official"] for name in ("eager", "compiled")}
     figures["input"] = inputs.batches_a_second(device)
     figures |= beside_steps(found["none"], device, rows["none"]["step"], args.data_dir)
-    figures = {key: (value, "") for key, value in figures.items()} | shares(rows)
+    figures = {key: (value, "") for key, value in figures.items()} | shares(rows, device)
     judged = targets.judged(targets.targets(device), figures)
     print(targets.table(judged))
     print(f"\n{rows_in_words(rows, args.model, found['none'].batch_size)}")
@@ -147,14 +147,17 @@ def beside_steps(none, device, step, data_dir):
     return found
 
 
-def shares(rows):
-    """{target: (1 + a method's own operations over the step of `none`, which case)}, of several the largest."""
-    none = rows["none"]["step"]
-    found = {}
+def shares(rows, device):
+    """{target: (a step over that of `none`, which case)}, of several cases the largest; and the share of `solvers`.
+
+    On a CPU 1 + the method's own operations over the step of `none`; on a GPU the whole steps, which it repeats well.
+    """
+    none, found = rows["none"]["step"], {}
     for name, row in rows.items():
         method = name.split()[0]
-        key = "mixing" if method not in OTHERS else method
-        found[key] = max(found.get(key, (0, "")), (1 + row["own"] / none, name if key == "mixing" else ""))
+        key = method if method in OTHERS else "mixing"
+        ratio = row["over_none"] if device.type == "cuda" else 1 + row["own"] / none
+        found[key] = max(found.get(key, (0, "")), (ratio, name if key == "mixing" else ""))
     if "puzzlemix" in rows:
         found["solvers"] = 100 * rows["puzzlemix"]["solvers"] / none, ""
     return found
@@ -182,10 +185,11 @@ def at_once(args, device, overrides):
     """Images a second of runs that share the device, against one's, by method."""
     count, found = args.runs_at_once, {}
     print(f"| {args.model} on {device} | one run | {count} at once, together | gain |\n| --- | ---: | ---: | ---: |")
-    for name, recipe in at_work(args.model, args.methods, **overrides).items():
-        one, several = (card.images_a_second(recipe, device, runs) for runs in (1, count))
-        print(f"| {name} | {one:,.0f} | {several:,.0f} | {several / one:.2f} |", flush=True)
-        found[name] = {"one": one, "together": several}
+    for method in args.methods:
+        recipe = recipes.resolve("cifar100", args.model, method, **recipes.applicable(method, overrides))
+        one, several = (card.images_a_second(recipe, device, runs, graphs=args.graphs) for runs in (1, count))
+        print(f"| {method} | {one:,.0f} | {several:,.0f} | {several / one:.2f} |", flush=True)
+        found[method] = {"one": one, "together": several}
     print("\nimages a second")
     return {"runs_at_once": count, "images_per_second": found}
 

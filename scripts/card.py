@@ -8,12 +8,21 @@ from threading import BrokenBarrierError as Unmet
 
 import torch
 
+import engine
 import train
 from records import RunFailed
 from scripts.timing import CALLS, Case, synchronize
 
 EPOCHS = 10  # of estimates.random_images, over which the waits are counted
 START_MINUTES = 10  # to wait for the slowest run's first steps, compilation included
+
+
+def counts(case):
+    """{"peak_memory_mib": of training steps, "synchronisations": of one} of a Case that has done its first steps."""
+    torch.cuda.reset_peak_memory_stats(case.device)  # choosing algorithms takes more
+    for _ in range(CALLS["cuda"]):
+        case.step()
+    return {"peak_memory_mib": engine.peak_memory(case.device), "synchronisations": synchronisations(case)}
 
 
 def synchronisations(case):
@@ -39,7 +48,7 @@ def synchronisations(case):
     return waits / steps
 
 
-def images_a_second(recipe, device, count, seconds=10):
+def images_a_second(recipe, device, count, seconds=10, graphs=False):
     """Images a second of `count` processes together that train by the recipe at the same time, for so many seconds.
 
     Raises RunFailed where they do not fit.
@@ -47,7 +56,7 @@ def images_a_second(recipe, device, count, seconds=10):
     context = multiprocessing.get_context("spawn")
     options = {"mp_context": context, "initializer": _meet, "initargs": (context.Barrier(count),)}
     with concurrent.futures.ProcessPoolExecutor(count, **options) as pool:
-        runs = [pool.submit(_train, recipe, device, seconds) for _ in range(count)]
+        runs = [pool.submit(_train, recipe, device, seconds, graphs) for _ in range(count)]
     errors = sorted(filter(None, (run.exception() for run in runs)), key=lambda error: isinstance(error, Unmet))
     if errors:
         raise RunFailed(f"{count} runs at once cannot be on {device}: {errors[0]}") from errors[0]
@@ -59,11 +68,11 @@ def _meet(barrier):
     _barrier = barrier
 
 
-def _train(recipe, device, seconds):
+def _train(recipe, device, seconds, graphs):
     """Images a second of one of the processes, from when all of them have done their first steps."""
     try:
         train.set_up_backends(device, deterministic=False)
-        case, steps = Case(recipe, device), 0
+        case, steps = Case(recipe, device, graphs=graphs), 0
         for _ in range(CALLS[device.type]):
             case.step()
         synchronize(device)

@@ -5,7 +5,8 @@ python scripts/scale.py --device cuda --batch-size 128 --width 64 --out results/
 
 One of the four is varied at a time, by doublings from a base. Measured are the step of `none`, every method's own
 operations (as in benchmark.py), and the memory of both: what autograd keeps for the backward pass, on a GPU for the
-step the peak above what was there before. An exponent is the slope of a line through the logarithms.
+step the peak above what was there before. An exponent is the slope of a line through the logarithms of the last three
+points: at the first, what does not grow weighs most.
 """
 
 import argparse
@@ -33,6 +34,7 @@ from scripts.timing import Case, Operations, kept_bytes, medians, solver_seconds
 
 LAYER = 1  # where methods act that act on features
 CLASSES = (10, 100, 1000)
+LAST = 3  # points that an exponent is of
 TOLERANCE = 0.15  # of an exponent, for times that a machine repeats to some 10 %
 VARIED = {
     "batch": "images a batch",
@@ -111,6 +113,7 @@ def exponents(table):
     """The exponent of growth of every (what, unit) with everything varied, a frame [(unit, what), varied]; else NaN."""
     found = {}
     for (unit, what, varied), rows in table.groupby(["unit", "what", "varied"], sort=False):
+        rows = rows.tail(LAST)
         positive = bool((rows.number > 0).all())
         slope = np.polyfit(np.log(rows.value), np.log(rows.number), 1)[0] if positive else np.nan
         found.setdefault((unit, what), {})[varied] = slope
@@ -199,7 +202,7 @@ def measure(args):
     head += (
         f"Of a method its own operations, at k = {LAYER} where it acts on features; memory is what they keep for the "
     )
-    head += f"backward pass. An exponent up to {1 + TOLERANCE:g} counts as linear."
+    head += f"backward pass. Exponents are of the last {LAST} points; one up to {1 + TOLERANCE:g} counts as linear."
     text = markdown(table, exponents(table), head)
     print(text, end="")
     if args.out:
@@ -220,7 +223,7 @@ def parser():
     add("--image-size", type=int, default=32, help="base, side in pixels (default 32)")
     add("--width", type=int, default=16, help="base, channels of layer1 (default 16)")
     add("--classes", type=int, default=10, help="with everything else varied (default 10)")
-    add("--doublings", type=int, default=2, help="of batch, side and channels (default 2)")
+    add("--doublings", type=int, default=3, help="of batch, side and channels (default 3)")
     add("--rounds", type=int, default=5, help="counted timings of everything (default 5)")
     add("--device", default="auto")
     add("--out", type=Path, help="a folder that gets scale.md, scale.csv and scale.png")

@@ -114,8 +114,13 @@ def test_puzzle_mix_has_another_limit_on_a_gpu():
 
 def test_of_several_methods_the_dearest_counts():
     rows = {"none": {"step": 2.0, "own": 0.0}, "mixup": {"own": 0.02}, "patchup_soft k=1": {"own": 0.1}}
-    found = benchmark.shares(rows | {"cutout": {"own": 0.04}, "feature_cutmix k=1": {"own": 1.0}})
-    assert found["mixing"] == (1.05, "patchup_soft k=1")
+    rows |= {"cutout": {"own": 0.04}, "feature_cutmix k=1": {"own": 1.0}}
+    assert benchmark.shares(rows, CPU)["mixing"] == (1.05, "patchup_soft k=1")
+
+
+def test_on_a_gpu_whole_steps_are_judged():
+    rows = {"none": {"step": 2.0, "own": 0.0, "over_none": 1.0}, "mixup": {"own": 0.02, "over_none": 1.3}}
+    assert benchmark.shares(rows, CUDA)["mixing"] == (1.3, "mixup")
 
 
 # ---- on a GPU ----
@@ -142,17 +147,15 @@ def test_on_a_gpu_methods_come_one_by_one_with_memory_and_waits(monkeypatch):
         def operations(self, hidden, gradients):
             return timing.Operations(Regularizer(2), torch.zeros(2, 1), torch.zeros(2).long(), None, hidden, gradients)
 
-    ticks = itertools.count(100)
+    def counts(case):
+        return {"peak_memory_mib": len(case.recipe.method), "synchronisations": 1.5}
+
     monkeypatch.setattr(benchmark, "Case", Case)
+    monkeypatch.setattr(card, "counts", counts)
     monkeypatch.setattr(timing, "timed", lambda function, device, calls: 0.5 if calls == 20 else None)
-    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
-    monkeypatch.setattr(engine, "peak_memory", lambda device: next(ticks))
-    monkeypatch.setattr(card, "synchronisations", lambda case: {"none": 0.0, "cutmix": 1.5}[case.recipe.method])
-    found = timing.at_work("preactresnet18", ("none", "cutmix"))
-    rows = benchmark.methods(found, CUDA, 1)
+    rows = benchmark.methods(timing.at_work("preactresnet18", ("none", "cutmix")), CUDA, 1)
     assert max(most) == 1
-    assert [row["peak_memory_mib"] for row in rows.values()] == [100, 101]
-    assert "| cutmix | 500.0 | 1.00 | 500.0 | 100.0 % | 200 | 1.5 | 101 |" in benchmark.rows_in_words(rows, "net", 100)
+    assert "| cutmix | 500.0 | 1.00 | 500.0 | 100.0 % | 200 | 1.5 | 6 |" in benchmark.rows_in_words(rows, "net", 100)
 
 
 def test_a_step_too_large_for_the_device_is_one_line(monkeypatch, capsys):
@@ -168,14 +171,15 @@ def test_a_step_too_large_for_the_device_is_one_line(monkeypatch, capsys):
 
 
 def test_the_command_prints_and_writes_what_runs_at_once_achieve(tmp_path, capsys, monkeypatch):
-    asked = []
-    monkeypatch.setattr(card, "images_a_second", lambda recipe, device, n: asked.append((recipe.lr, n)) or 100 * n**0.5)
-    out = tmp_path / "at_once.json"
-    assert (
-        benchmark.main(["--device", "cpu", "--runs-at-once", "4", "--methods", "none", "--out", str(out), "--lr", "1"])
-        == 0
-    )
-    assert asked == [(1.0, 1), (1.0, 4)]
+    def images_a_second(recipe, device, count, graphs):
+        asked.append((recipe.lr, count, graphs))
+        return 100 * count**0.5
+
+    asked, out = [], tmp_path / "at_once.json"
+    monkeypatch.setattr(card, "images_a_second", images_a_second)
+    command = ["--device", "cpu", "--runs-at-once", "4", "--methods", "none", "--lr", "1", "--out", str(out)]
+    assert benchmark.main(command) == 0
+    assert asked == [(1.0, 1, False), (1.0, 4, False)]
     assert "| none | 100 | 200 | 2.00 |" in capsys.readouterr().out
     assert json.loads(out.read_text())["images_per_second"] == {"none": {"one": 100, "together": 200}}
 

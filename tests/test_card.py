@@ -3,10 +3,12 @@
 import itertools
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+import engine
 import recipes
 from records import RunFailed
 from scripts import card, timing
@@ -24,6 +26,16 @@ def modes(monkeypatch):
     found = []
     monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", found.append)
     return found
+
+
+def test_the_peak_is_that_of_steps_alone(monkeypatch):
+    events = []
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: events.append("reset"))
+    monkeypatch.setattr(engine, "peak_memory", lambda device: events.append("read") or 70)
+    monkeypatch.setattr(card, "synchronisations", lambda case: events.append("waits") or 2.0)
+    case = SimpleNamespace(device=torch.device("cuda"), step=lambda: events.append("step"))
+    assert card.counts(case) == {"peak_memory_mib": 70, "synchronisations": 2.0}
+    assert events == ["reset", *["step"] * 20, "read", "waits"]
 
 
 def test_waits_of_steps_within_an_epoch_are_counted_and_other_warnings_are_not(monkeypatch, modes):
@@ -60,10 +72,10 @@ def test_one_run_that_fails_ends_the_others_too_and_is_the_one_that_is_named(mon
     def threads(count, mp_context, **options):
         return ThreadPoolExecutor(count, **options)
 
-    def case(recipe, device):
+    def case(recipe, device, graphs):
         if next(started) == 1:
             raise torch.OutOfMemoryError("no more memory")
-        return timing.Case(recipe, device)
+        return timing.Case(recipe, device, graphs=graphs)
 
     started = itertools.count()
     monkeypatch.setattr(card.concurrent.futures, "ProcessPoolExecutor", threads)

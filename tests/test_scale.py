@@ -35,6 +35,12 @@ def test_exponents_are_those_of_the_growth():
     assert scale.exponents(table).loc[("ms", "mixup")].to_dict() == pytest.approx(powers, abs=1e-12)
 
 
+def test_what_weighs_most_at_the_first_point_does_not_count():
+    values = (2, 4, 8, 16)
+    table = table_of(rows_of("mixup", "ms", lambda varied, n: 100.0 if n == 2 else n**1.5, values=values))
+    assert scale.exponents(table).loc[("ms", "mixup")].tolist() == pytest.approx([1.5] * 4)
+
+
 def test_what_is_not_there_has_no_exponent():
     table = table_of(rows_of("cutout", "MB", lambda varied, n: 0.0))
     assert scale.exponents(table).isna().all(axis=None)
