@@ -40,13 +40,13 @@ def profile(trainer, folder):
         contextlib.closing(batches(trainer)) as source,
         tqdm(total=warm_up + TIMED + TRACED, desc="profiling", unit="step", dynamic_ncols=True, leave=False) as bar,
     ):
-        train(trainer, source, warm_up, contextlib.nullcontext, bar)
+        make_steps(trainer, source, warm_up, contextlib.nullcontext, bar)
         timeline.mark()
-        images = train(trainer, source, TIMED, timeline.region, bar)
+        images = make_steps(trainer, source, TIMED, timeline.region, bar)
         timeline.mark()
         milliseconds = {part: total / TIMED for part, total in timeline.milliseconds().items()}
         with torch.profiler.profile() as trace:
-            train(trainer, source, TRACED, record_function, bar)
+            make_steps(trainer, source, TRACED, record_function, bar)
     lines = [*setting(trainer, warm_up), *split(milliseconds, images / TIMED), "", *operators(trace, trainer.device)]
     if distributed.rank() == 0:
         write_whole(folder / "trace.json", lambda file: trace.export_chrome_trace(file.name))
@@ -66,7 +66,7 @@ def batches(trainer):
             yield batch
 
 
-def train(trainer, source, count, region, bar):
+def make_steps(trainer, source, count, region, bar):
     """Make so many training steps on batches of source, every part within region(part), a context manager.
 
     Returns the number of their images, of all ranks together.
