@@ -255,6 +255,8 @@ def train_from(args):
     options = recipes.overrides_of(args)
     recipe = recipes.resolve(args.dataset, args.model, args.method, args.seed, images=images, **options)
     if args.profile:
+        if args.graphs:
+            raise BadInput("--profile takes steps apart, which a graph has not: leave out --graphs")
         names = ("data_dir", "device", "workers", "deterministic")
         print(profile(recipe, args.profile, **{name: getattr(args, name) for name in names}))
         return 0

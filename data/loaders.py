@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageStat
 
 from . import augment
 from .facts import DataError
@@ -222,4 +222,4 @@ class StreamLoader(Loader):
         image = image.crop(augment.random_box(rng, *image.size)).resize((side, side), Image.Resampling.BILINEAR)
         if rng.random() < 0.5 and self.flip:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        return image, augment.jitter(rng, pixels(image).mean((1, 2)) / 255)
+        return image, augment.jitter(rng, np.array(ImageStat.Stat(image).mean) / 255)  # numpy's mean is far slower

@@ -153,3 +153,10 @@ def test_the_learning_rate_is_changed_where_a_graph_reads_it():
     rate = trainer.optimizer.param_groups[0]["lr"]
     trainer.set_learning_rate(0.125)
     assert trainer.optimizer.param_groups[0]["lr"] is rate and rate.item() == 0.125
+
+
+def test_a_graph_is_not_taken_apart(tmp_path, capsys):
+    run = ["--dataset", "digits", "--model", "preactresnet18", "--method", "none", "--profile", str(tmp_path)]
+    assert train.main([*run, "--graphs"]) == 2
+    assert capsys.readouterr().err.count("--profile takes steps apart, which a graph has not: leave out --graphs") == 1
+    assert not list(tmp_path.iterdir())
