@@ -37,7 +37,7 @@ from data.facts import TRAIN_IMAGES
 from records import BadInput, RunFailed, make_folder, write_json
 from scripts import card, hours, inputs, overheads, startup, targets
 from scripts.hours import training_hours
-from scripts.timing import Case, Official, Operations, at_work, medians, solver_seconds
+from scripts.timing import Case, Operations, at_work, medians, medians_apart, official_step, our_step, solver_seconds
 
 FEATURES = (100, 64, 32, 32)  # of PreActResNet18 at k = 1 and 2, on which PatchUp's operation is timed
 PATCHUP = {"soft": "patchup_soft", "hard": "patchup_hard"}
@@ -106,10 +106,9 @@ def at_a_time(found, device, rounds, graphs):
 
 def formulations(none, device, rounds):
     """{"official", "eager", "compiled": seconds of `none`'s step}, taking turns; none: its recipe."""
-    cases = {"official": Official(none, device)}
-    for name in ("eager", "compiled"):
-        cases[name] = Case(dataclasses.replace(none, compile=name == "compiled"), device)
-    return medians({name: case.step for name, case in cases.items()}, device, rounds)
+    ours = {name: dataclasses.replace(none, compile=name == "compiled") for name in ("eager", "compiled")}
+    makers = {"official": (official_step, (none, device))}
+    return medians_apart(makers | {name: (our_step, (one, device)) for name, one in ours.items()}, device, rounds)
 
 
 def everything(args, device, overrides):

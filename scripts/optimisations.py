@@ -7,10 +7,7 @@ writes and operations, or others' measurements, let us expect. Nothing else may 
 """
 
 import argparse
-import concurrent.futures
 import dataclasses
-import multiprocessing
-import statistics
 import sys
 from pathlib import Path
 
@@ -31,7 +28,7 @@ from records import make_folder, write_whole
 from regularizers import blend, build
 from regularizers.dropblock import drop
 from regularizers.patchup import adjusted_gamma, block_mask
-from scripts.timing import Case, Official, medians, separate_relu, timed
+from scripts.timing import Case, Official, medians, medians_apart, our_step, separate_relu
 
 CPU = torch.device("cpu")
 SHAPE = (100, 64, 32, 32)  # of PreActResNet18's maps at k = 1 and 2, batch 100
@@ -129,34 +126,11 @@ def steps():
     return {name: case.step for name, case in cases.items()}
 
 
-_case = None  # of a process of `memory`
-
-
-def _prepare(keep, threads):
-    global _case
-    torch.set_num_threads(threads)
-    if keep:
-        train.keep_freed_memory()
-    _case = Case(recipes.resolve("cifar100", "preactresnet18", "none"), CPU)
-
-
-def _step():
-    return timed(_case.step, CPU)
-
-
 def memory(rounds):
-    """Seconds of a step of `none` where memory is given back, and where it is kept: two processes that take turns."""
-    context, seconds = multiprocessing.get_context("spawn"), ([], [])
-
-    def process(keep):
-        given = {"mp_context": context, "initializer": _prepare, "initargs": (keep, torch.get_num_threads())}
-        return concurrent.futures.ProcessPoolExecutor(1, **given)
-
-    with process(keep=False) as given_back, process(keep=True) as kept:
-        for _ in range(rounds + 1):
-            for pool, found in zip((given_back, kept), seconds):
-                found.append(pool.submit(_step).result())
-    return tuple(statistics.median(found[1:]) for found in seconds)
+    """Seconds of a step of `none` where memory is given back, and where it is kept."""
+    recipe = recipes.resolve("cifar100", "preactresnet18", "none")
+    found = medians_apart({keep: (our_step, (recipe, CPU, keep)) for keep in (False, True)}, CPU, rounds)
+    return found[False], found[True]
 
 
 def measured(rounds):

@@ -1,7 +1,9 @@
 """What the benchmarks share: a recipe at work on one batch, and medians of calls that take turns."""
 
+import concurrent.futures
 import contextlib
 import dataclasses
+import multiprocessing
 import statistics
 import time
 
@@ -13,6 +15,7 @@ import data
 import engine
 import estimates
 import recipes
+import train
 from graphs import Recorder
 from regularizers import puzzlemix
 from regularizers.base import one_hot
@@ -47,6 +50,34 @@ def medians(functions, device, rounds):
     for name in tqdm(turns, "timing", leave=False, dynamic_ncols=True):
         seconds[name].append(timed(functions[name], device, CALLS[device.type]))
     return {name: statistics.median(found[1:]) for name, found in seconds.items()}
+
+
+def medians_apart(makers, device, rounds):
+    """As medians, of functions that are made, by makers of (function, arguments), each in a process of its own.
+
+    So each has settings of its process to itself, as train.keep_freed_memory.
+    """
+    seconds = {name: [] for name in makers}
+    context, threads = multiprocessing.get_context("spawn"), torch.get_num_threads()
+    with contextlib.ExitStack() as processes:
+        pools = {}
+        for name, maker in makers.items():
+            options = {"mp_context": context, "initializer": _make, "initargs": (threads, *maker)}
+            pools[name] = processes.enter_context(concurrent.futures.ProcessPoolExecutor(1, **options))
+        turns = [name for _ in range(rounds + 1) for name in makers]
+        for name in tqdm(turns, "timing", leave=False, dynamic_ncols=True):
+            seconds[name].append(pools[name].submit(_timed, device).result())
+    return {name: statistics.median(found[1:]) for name, found in seconds.items()}
+
+
+def _make(threads, maker, arguments):
+    global _function
+    torch.set_num_threads(threads)
+    _function = maker(*arguments)
+
+
+def _timed(device):
+    return timed(_function, device, CALLS[device.type])
 
 
 @contextlib.contextmanager
@@ -211,6 +242,18 @@ class Case:
     def operations(self, hidden, gradients):
         """The method's own operations on this batch."""
         return Operations(self.regularizer, self.x, self.y, self.net, hidden, gradients, self.recipe.amp)
+
+
+def our_step(recipe, device, keep=True):
+    """The step of a recipe as train.py makes it; keep: whether a CPU keeps freed memory."""
+    if keep or device.type == "cuda":
+        train.set_up_backends(device, deterministic=False)
+    return Case(recipe, device).step
+
+
+def official_step(recipe, device):
+    """The step of Official, in a process as it is."""
+    return Official(recipe, device).step
 
 
 class Official(Case):

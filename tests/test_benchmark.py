@@ -25,10 +25,8 @@ def clock(monkeypatch):
     def timed(function, device, calls=1):
         function()
         owner = getattr(function, "__self__", None)
-        if isinstance(owner, timing.Official):
-            return FORMULATIONS["official"]
         if isinstance(owner, timing.Case):
-            return FORMULATIONS["compiled"] if owner.recipe.compile else STEP.get(owner.recipe.method, 1.1)
+            return STEP.get(owner.recipe.method, 1.1)
         return OWN.get(owner.regularizer.name, 0.0) if owner else COPY
 
     compiled = []
@@ -36,10 +34,21 @@ def clock(monkeypatch):
     monkeypatch.setattr(engine, "compile_stages", compiled.append)
     monkeypatch.setattr(inputs, "batches_a_second", lambda device: 90_000)
     monkeypatch.setattr(benchmark, "FEATURES", (100, 2, 16, 16))
+    monkeypatch.setattr(benchmark, "medians_apart", apart)
     monkeypatch.setattr(overheads, "evaluation_ratio", lambda recipe, device: {"ratio": 0.94})
     monkeypatch.setattr(overheads, "epoch_overhead", overhead)
     monkeypatch.setattr(startup, "measure", lambda arguments: {"import_seconds": 3.5, "first_step_seconds": 6.5})
     return compiled
+
+
+def apart(makers, device, rounds):
+    """The formulations of a step, each made and called once."""
+    steps = {name: maker(*arguments) for name, (maker, arguments) in makers.items()}
+    for step in steps.values():
+        step()
+    assert isinstance(steps["official"].__self__, timing.Official)
+    assert [steps[name].__self__.recipe.compile for name in ("eager", "compiled")] == [False, True]
+    return FORMULATIONS
 
 
 def overhead(recipe, device, folder, epoch_seconds):

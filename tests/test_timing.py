@@ -1,7 +1,9 @@
 """scripts/timing.py: what is timed, in which order, and what is counted as kept, with tiny networks."""
 
+import functools
 import itertools
 import math
+import os
 
 import pytest
 import torch
@@ -199,3 +201,13 @@ def test_the_official_step_is_the_same_training_with_separate_relus():
     x = -torch.ones(2)
     F.relu(x, inplace=True)
     assert x.tolist() == [0, 0]  # as it was before
+
+
+def test_functions_in_processes_of_their_own_take_turns(tmp_path):
+    log = tmp_path / "log"
+    command = f"echo $PPID >> {log}"
+    makers = dict.fromkeys(("one", "other"), (functools.partial, (os.system, command)))
+    found = timing.medians_apart(makers, torch.device("cpu"), rounds=2)
+    assert list(found) == ["one", "other"] and all(seconds > 0 for seconds in found.values())
+    processes = log.read_text().split()
+    assert processes == processes[:2] * 3 and len({*processes, str(os.getpid())}) == 3
