@@ -2,8 +2,8 @@
 
 import comparison
 import grids
-from claims.claim import FAILS, HOLDS, OPEN, UNTESTABLE, Claim, Part
-from claims.scope import label, minus, paper_numbers
+from claims.claim import FAILS, HOLDS, OPEN, UNTESTABLE, Claim
+from claims.scope import label, paper_numbers
 from records import BadInput, read_json
 
 FOLDER = grids.ROOT / "results/published/benchmarks"
@@ -20,26 +20,20 @@ def benchmarks(scope):
     found = {}
     for path in sorted(FOLDER.glob("*.json")):
         record = read_json(path, maker="scripts/benchmark.py", remedy="")
-        kept = record.get("methods")
+        rows = record.get("methods")
         try:
-            if kept and "dataset" not in record and is_of(record, path, scope):  # with one, it is of hours
-                rows = {row["case"]: row for row in kept} if isinstance(kept, list) else kept
-                found[path.name] = {case: (row["over_none"], share(row, rows["none"])) for case, row in rows.items()}
+            if rows and "dataset" not in record and is_of(record, scope):  # with one, it is of hours
+                step = rows["none"]["step"]
+                found[path.name] = {c: (row["over_none"], 100 * row["own"] / step) for c, row in rows.items()}
         except (TypeError, KeyError, AttributeError) as error:
             raise BadInput(f"{path} has no steps of methods and of none ({error})") from error
     return found
 
 
-def is_of(record, path, scope):
+def is_of(record, scope):
     """Whether a benchmark's record is of steps of the scope's network on its kind of device."""
     kind = "cpu" if record["environment"]["device"] in CPUS else "gpu"
-    model = record["recipe"]["model"] if "recipe" in record else path.stem.partition("-")[2]
-    return (kind, model) == (scope.scale, scope.model)
-
-
-def share(row, none):
-    """A method's own operations in percent of a step of none."""
-    return row["own_percent"] if "own_percent" in row else 100 * row["own"] / none["step"]
+    return (kind, record["recipe"]["model"]) == (scope.scale, scope.model)
 
 
 def in_words(rows):
@@ -65,30 +59,20 @@ def cost(scope, number, title, sentence, methods, judge):
     found = benchmarks(scope)
     rows = [(name, {c: row for c, row in cases.items() if c.split()[0] in methods}) for name, cases in found.items()]
     rows = [(name, cases) for name, cases in rows if cases]
-    what = "seconds of a run of {} over No Mixup's, less 1 (percent)"
-    seconds = [Part(what.format(label(one)), ratio(scope, one), digits=1) for one in methods]
     return Claim(
         number,
         title,
         sentence,
         f"Hours of a run on a V100, WRN-28-10 on Tiny-ImageNet (text; Table 8): {', '.join(words)}.",
         uses=("methods",),
-        beside=tuple(seconds),
         remarks=(
             *(f"{name}, a step of training over No Mixup's: {in_words(cases)}." for name, cases in rows),
-            f"Verdict from the benchmark alone, whose whole steps resolve no better than {100 * (RESOLVED - 1):.0f} %; "
-            "own operations are timed alone. The runs of the study shared their machine, and their seconds are no "
-            "measurement.",
+            f"Verdict from the benchmark, whose whole steps resolve no better than {100 * (RESOLVED - 1):.0f} %; own "
+            "operations are timed alone. The seconds of the study's runs depend on what else their machine did.",
         ),
         decided=judge([row for _, cases in rows for row in cases.values()]) if rows else UNTESTABLE,
         line=in_one_line(rows[0][1]) if rows else f"no benchmark of {comparison.NAMES[scope.model]}, {scope.scale}",
     )
-
-
-def ratio(scope, method):
-    """{seed: by how many percent a method's run took longer than none's}."""
-    found, none = scope.metric("seconds", method), scope.metric("seconds", "none")
-    return {seed: 100 * (found[seed] / none[seed] - 1) for seed in minus(found, none)}
 
 
 def claim3(scope):

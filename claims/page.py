@@ -117,7 +117,7 @@ def taken(scope, result):
     return (
         f"Seeds {', '.join(map(str, seeds))}; {environment['device']}, {environment['threads']} thread(s) a run, torch "
         f"{environment['torch']}; {training:.1f} hours of training and {evaluating:.1f} of evaluation, summed over "
-        f"runs (as long as they took on a machine that they shared). Command: `bash scripts/study.sh {scope.scale}`."
+        f"runs, as they passed, whatever else the machine did. Command: `bash scripts/study.sh {scope.scale}`."
     )
 
 

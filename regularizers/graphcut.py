@@ -18,8 +18,6 @@ meet, the label is known; only bits between the bounds enter the graph, and 2l -
 """
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
 LARGEST = 2**20  # the largest cost of every grid as an integer: sums over a place's terms stay far below 2^31
 FORBIDDEN = 2**30  # more than any cut of one place costs
@@ -119,6 +117,9 @@ def source_side(terminal, tail, head, capacity):
 
     terminal: t, int64 [N]. The cut parts the source, b = 1, from the sink, b = 0.
     """
+    from scipy.sparse import coo_matrix  # here, for runs of other methods to start sooner
+    from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+
     n = len(terminal)
     source, sink = n, n + 1
     node = np.arange(n)

@@ -33,6 +33,7 @@ import train
 from data import augment, loaders
 from data.loaders import TRAIN, StreamLoader
 from data.sources import scan
+from data.workers import parallel
 from records import BadInput, make_folder, write_json, write_whole
 from scripts.inputs import batches_a_second
 from scripts.timing import clocked, timed
@@ -87,9 +88,14 @@ def loader_of(files, workers):
 
 
 def streamed(files, workers):
-    """Images a second of whole epochs with so many workers, a median."""
-    loader = loader_of(files, workers)
-    seconds = [timed(lambda e=epoch: sum(1 for _ in loader.batches(BATCH, epoch=e)), CPU) for epoch in range(EPOCHS)]
+    """Images a second that so many workers prepare, a median of whole epochs; colours are the device's work."""
+    prepare, rows = loader_of(files, workers).prepare, np.arange(len(files))
+
+    def epoch(number):
+        keys = ((number, rows[i : i + BATCH]) for i in range(0, len(rows), BATCH))
+        return sum(1 for _ in parallel(prepare, keys, workers))
+
+    seconds = [timed(lambda number=number: epoch(number), CPU) for number in range(EPOCHS)]
     return len(files) / statistics.median(seconds)
 
 
@@ -270,7 +276,7 @@ def parser():
     """The command line."""
     found = train.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = found.add_argument
-    add("--images", type=int, default=256, help="JPEGs to generate (default 256)")
+    add("--images", type=int, default=512, help="JPEGs to generate (default 512)")
     add("--workers", type=int, nargs="+", default=[1, 2], help="processes to measure with (default 1 2)")
     add("--gpu-images-per-second", type=float, nargs="+", help="speeds of GPUs (default: assumed from their peaks)")
     add("--out", type=Path, help="a folder that gets streaming.md and streaming.json")

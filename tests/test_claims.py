@@ -270,30 +270,25 @@ def test_cost_is_judged_by_the_benchmark(tmp_path, monkeypatch, plain, ratios, t
         "patchup_hard k=1": (1.0, 1.0),
         "puzzlemix": (puzzle, 70.0),
     }
-    listed = [{"case": case, "over_none": ratio, "own_percent": share} for case, (ratio, share) in rows.items()]
     named = {case: {"over_none": ratio, "own": share / 50, "step": 2 * ratio} for case, (ratio, share) in rows.items()}
+    record = {"environment": {"device": "x86_64"}, "recipe": {"model": PREACT}, "methods": named}
+    (tmp_path / "cpu.json").write_text(json.dumps(record))
+    far = {"methods": {"none": {"over_none": 9, "own": 9, "step": 1}}}
+    for name, more in (("gpu", {"environment": {"device": "A GPU"}}), ("wrn", {"recipe": {"model": "wrn28_10"}})):
+        (tmp_path / f"{name}.json").write_text(json.dumps(record | far | more))
+    monkeypatch.setattr(cost, "FOLDER", tmp_path)
     scope = Scope(evidence.read(plain), PREACT)
-    recipe = {"recipe": {"model": PREACT}}
-    for name, kept, more in (("cpu-preactresnet18", listed, {}), ("cpu-preactresnet18", named, recipe)):
-        record = {"environment": {"device": "x86_64"}, "methods": kept} | more
-        (tmp_path / f"{name}.json").write_text(json.dumps(record))
-        other = record | {
-            "environment": {"device": "A GPU"},
-            "methods": {"none": {"over_none": 9, "own": 9, "step": 1}},
-        }
-        (tmp_path / f"other-{name}.json").write_text(json.dumps(other))
-        monkeypatch.setattr(cost, "FOLDER", tmp_path)
-        assert (cost.claim3(scope).verdict, cost.claim14(scope).verdict) == (three, fourteen)
-        assert f"Soft PatchUp k=1 {soft:.2f} (own operations {own:.1f} %)" in cost.claim3(scope).remarks[0]
+    assert (cost.claim3(scope).verdict, cost.claim14(scope).verdict) == (three, fourteen)
+    assert f"Soft PatchUp k=1 {soft:.2f} (own operations {own:.1f} %)" in cost.claim3(scope).remarks[0]
 
 
 def test_without_a_benchmark_cost_is_not_testable(tmp_path, monkeypatch, plain):
     monkeypatch.setattr(cost, "FOLDER", tmp_path)
     assert cost.claim3(Scope(evidence.read(plain), PREACT)).verdict == UNTESTABLE
-    (tmp_path / "cpu-preactresnet18.json").write_text(
-        '{"environment": {"device": "x86_64"}, "methods": {"puzzlemix": {"over_none": 2, "own": 1}}}'
-    )
-    with pytest.raises(BadInput, match="cpu-preactresnet18.json has no steps"):
+    rows = {"puzzlemix": {"over_none": 2, "own": 1}}
+    record = {"environment": {"device": "x86_64"}, "recipe": {"model": PREACT}, "methods": rows}
+    (tmp_path / "cpu.json").write_text(json.dumps(record))
+    with pytest.raises(BadInput, match="cpu.json has no steps"):
         cost.claim3(Scope(evidence.read(plain), PREACT))
 
 
