@@ -184,7 +184,7 @@ class Trainer:
         self.model = distributed.parallel(self.net)  # the same, in a training step
         self.optimizer = torch.optim.SGD(
             self.net.parameters(),
-            lr=torch.tensor(recipe.lr, device=device) if recorder else recipe.lr,  # a graph reads it where it is
+            lr=recipe.lr,
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
             nesterov=True,
@@ -266,12 +266,14 @@ class Trainer:
         return autocast(self.recipe.amp, self.device, cache=not self.graphed)
 
     def set_learning_rate(self, rate):
-        """Set the optimizer's learning rate, in place where graphs read it."""
+        """Set the optimizer's learning rate; for graphs in one tensor, where they read it."""
         for group in self.optimizer.param_groups:
-            if self.graphed:
+            if not self.graphed:
+                group["lr"] = rate
+            elif isinstance(group["lr"], torch.Tensor):
                 group["lr"].fill_(rate)
             else:
-                group["lr"] = rate
+                group["lr"] = torch.tensor(rate, device=self.device)
 
     def finish_epoch(self):
         """Validate, keep the best weights, write the epoch's line."""
@@ -392,6 +394,8 @@ class Trainer:
                 )
             self.net.load_state_dict(state["net"])
             self.optimizer.load_state_dict(state["optimizer"])
+            for group in self.optimizer.param_groups:
+                group["lr"] = float(group["lr"])  # of a graphed run it is a tensor, on the device of that
             self.scaler.load_state_dict(state["scaler"])
             self.losses.copy_(state["losses"])
             self.epoch, self.step = state["epoch"], state["step"]

@@ -6,13 +6,12 @@ import copy
 import pytest
 import torch
 
-import data
 import engine
 import estimates
 import graphs
 import recipes
 import train
-from records import BadInput
+from records import BadInput, RunFiles
 
 
 class Frozen:
@@ -142,17 +141,38 @@ def test_graphs_need_a_gpu(tmp_path):
         train.run(recipe, data_dir=tmp_path, out=tmp_path, device="cpu", graphs=True, quiet=True)
 
 
-def test_the_learning_rate_is_changed_where_a_graph_reads_it():
-    recipe = recipes.resolve("digits", "preactresnet18", "none", width=4)
-    regularizer = recipes.regularizer(recipe, 10)
-    images = estimates.random_images(recipe, data.FACTS["digits"].num_classes)
-    net = recipes.network(recipe, 10)
-    trainer = engine.Trainer(
-        recipe, images, net, regularizer, torch.device("cpu"), files=None, recorder=Frozen(regularizer)
-    )
-    rate = trainer.optimizer.param_groups[0]["lr"]
-    trainer.set_learning_rate(0.125)
-    assert trainer.optimizer.param_groups[0]["lr"] is rate and rate.item() == 0.125
+def stopped_and_continued(tmp_path, first, then):
+    """The weights after two epochs, stopped after one; first, then: whether the parts are graphed."""
+    recipe = recipes.resolve("digits", "preactresnet18", "patchup_soft", width=4, epochs=2, batch_size=4)
+    images = estimates.random_images(recipe, 10)
+    for graphed in (first, then):
+        regularizer = recipes.regularizer(recipe, 10)
+        torch.manual_seed(0)
+        net, files = recipes.network(recipe, 10), RunFiles(tmp_path, recipe)
+        files.stem.parent.mkdir(parents=True, exist_ok=True)
+        recorder = Frozen(regularizer) if graphed else None
+        trainer = engine.Trainer(
+            recipe, images, net, regularizer, torch.device("cpu"), files, quiet=True, recorder=recorder
+        )
+        trainer.resume()
+        trainer.signals = engine.StopSignals()
+        trainer.bar = trainer.progress()
+        trainer.train_epoch()
+        rates = {id(group["lr"]) for group in trainer.optimizer.param_groups}
+        trainer.finish_epoch()
+        trainer.save()
+        assert isinstance(trainer.optimizer.param_groups[0]["lr"], torch.Tensor) == graphed
+        trainer.set_learning_rate(0.125)
+        if graphed:
+            assert rates == {id(group["lr"]) for group in trainer.optimizer.param_groups}
+    return net.state_dict()
+
+
+@pytest.mark.parametrize("first, then", [(True, True), (True, False), (False, True)])
+def test_a_run_goes_on_with_graphs_and_without(tmp_path, first, then):
+    plain = stopped_and_continued(tmp_path / "plain", False, False)
+    found = stopped_and_continued(tmp_path / "graphed", first, then)
+    assert all(torch.equal(found[name], plain[name]) for name in plain)
 
 
 def test_a_graph_is_not_taken_apart(tmp_path, capsys):
