@@ -97,7 +97,8 @@ def plan(name, args, more):
 def jobs_of(plans, args):
     """The launcher.Jobs of all plans, finished or not; a run that several tables show is one job."""
     shared = ["--data-dir", str(args.data_dir), "--device", args.device, "--workers", str(args.workers)]
-    own = ["--checkpoint-minutes", str(args.checkpoint_minutes), *["--deterministic"] * args.deterministic]
+    own = ["--checkpoint-minutes", str(args.checkpoint_minutes)]
+    own += ["--deterministic"] * args.deterministic + ["--graphs"] * args.graphs
     found = {}
     for one in plans:
         for run in one.grid.runs() if one.grid.name != "table8" else ():

@@ -351,3 +351,12 @@ def test_own_shares_are_what_the_mixing_kept(method, k, tmp_path):
         moved = regularizer.partner[: demo_figures.SHOWN] != torch.arange(demo_figures.SHOWN)
         expected = own * h[: demo_figures.SHOWN] + (1 - own) * partner
         assert moved.any() and torch.allclose(mixed[moved], expected[moved], atol=1e-5)
+
+
+@pytest.mark.parametrize("given", [(), ("--graphs",), ("--deterministic", "--graphs")])
+def test_flags_that_change_no_result_reach_the_trainings(tmp_path, given):
+    args, more = tables.parser().parse_known_args([*DEMO, "--out", str(tmp_path), *given])
+    for job in tables.jobs_of([tables.plan("demo", args, more)], args):
+        ((script, arguments),) = job.commands
+        assert script == "train"
+        assert [one for one in arguments if one in ("--deterministic", "--graphs")] == list(given)
