@@ -117,10 +117,16 @@ class Grid:
     def run(self, cell, seed):
         """One run of a cell."""
         (row,) = (row for row in self.rows if (row.method, row.variant) == cell[2:])
-        overrides = self.overrides | row.overrides
         images = self.images if cell.dataset == "folder" else None
-        options = recipes.applicable(cell.method, self.table.overrides | overrides)
-        recipe = recipes.resolve(*cell[:3], seed, images=images, **options)
+
+        def resolved(overrides):
+            options = recipes.applicable(cell.method, self.table.overrides | overrides)
+            return options, recipes.resolve(*cell[:3], seed, images=images, **options)
+
+        _, plain = resolved(self.overrides)  # a row that changes nothing of it shows its run
+        changed = {name: value for name, value in row.overrides.items() if getattr(plain, name) != value}
+        overrides = self.overrides | changed
+        options, recipe = resolved(overrides)
         return Run(cell, recipe, RunFiles(self.folder(overrides), recipe), options)
 
     def runs(self):

@@ -501,11 +501,13 @@ TABLE7_ROWS = (
 # ---- the reduced study ----
 
 # The paper's claims at the scale at hand, each scale in a folder of its own.
-#
-# cpu: what two cores do in hours. PatchUp pays where a network would otherwise overfit, and that takes many epochs; so
-# images are few and the network narrow, for a run of minutes to be long enough. `bce` learns nothing in so few steps.
-# gpu: full images and width, the paper's loss and schedule at a tenth (PreActResNet18) and half (WRN-28-10) of its
-# epochs: a night of one H200 at the speeds aimed at.
+STUDY_REASONS = {
+    "cpu": "It is what two cores do in hours. In trials PatchUp was behind No Mixup in short schedules and paid where "
+    "a network would otherwise overfit; so images are few, the network is narrow, epochs are many, and claim 2 varies "
+    "images and epochs. Cross-entropy, since BCE's gradients are too small for so few steps (README, detail 5).",
+    "gpu": "All images and the full width, the paper's loss and schedule at a tenth (PreActResNet18) and half "
+    "(WRN-28-10) of its epochs: aimed at a night of one H200.",
+}
 STUDY_SCALES = {
     "cpu": {
         "width": 8,
@@ -524,6 +526,7 @@ STUDY_IMAGES = {  # of the test set that an evaluation sees, where not all
     "cpu": {"affine": 2000, "fgsm": 1000, "corruption": 500, "attacks": 100},
     "gpu": {"attacks": 1000},
 }
+STUDY_SEEDS = {"methods": (0, 1, 2, 3, 4), "parts": (0, 1, 2)}  # the methods' as many as the paper's runs
 COMPARED = ("none", "cutmix", "patchup_soft", "patchup_hard")
 
 
@@ -552,7 +555,7 @@ def loss_rows(scale):
 def layer_rows(scale):
     """Rows of the layers that Hard PatchUp acts on (Table 7)."""
     yield Row("none")
-    yield Row("patchup_hard", "random_k", "k of 0, 1, 2")
+    yield Row("patchup_hard", "random_k", "random k")
     yield from (Row("patchup_hard", f"k={k}", f"k = {k} alone", {"layers": (k,)}) for k in (1, 2, 3))
     yield Row("patchup_hard", "mask_k=0", "PatchUp's mask at k = 0 too", {"input_mask": "patchup"})
 
@@ -562,13 +565,14 @@ def official_rows(scale):
     methods = ("none", "patchup_soft", "patchup_hard")
     yield from map(Row, methods)
     if scale == "cpu":  # its gradients are about 2 / C of cross-entropy's, C = 100, which the rate makes up for
-        words, other = "BCE on softmax", {"criterion": "bce", "lr": 5.0, "weight_decay": 1e-5}
+        words, other = "BCE on softmax at lr 5", {"criterion": "bce", "lr": 5.0, "weight_decay": 1e-5}
     else:
-        words, other = "cross-entropy", {"criterion": "ce", "weight_decay": 5e-4}
+        words, other = "cross-entropy, decay 5e-4", {"criterion": "ce", "weight_decay": 5e-4}
     yield from (Row(method, other["criterion"], words, other) for method in methods)
     yield Row("patchup_hard", "own_target", "own label at k = 0", {"input_target": "own"})
     yield Row("patchup_hard", "mask_per_sample", "one mask a sample", {"mask_per": "sample"})
-    yield Row("patchup_hard", "k<=3", "k of 0, 1, 2, 3", {"layers": (0, 1, 2, 3)})
+    for last in (2, 3):  # one of them is the network's own
+        yield Row("patchup_hard", f"k<={last}", f"k of 0 to {last}", {"layers": tuple(range(last + 1))})
 
 
 def study_tables(scale):
@@ -577,7 +581,6 @@ def study_tables(scale):
         "datasets": ("cifar100",),
         "models": STUDY_MODELS[scale],
         "metrics": ERROR_AND_NLL,
-        "seeds": (0, 1, 2),
         "overrides": STUDY_SCALES[scale],
         "folder": f"study/{scale}",
         "paper": ("none",),  # its numbers are of another recipe
@@ -599,13 +602,16 @@ def study_tables(scale):
     }
     limits = {name: ("--limit", str(count)) for name, count in STUDY_IMAGES[scale].items()}
     title = f"Study at the scale {scale}: "
-    found = {f"study_{scale}": Table(f"{title}nine methods", **common)}
+    seeds = STUDY_SEEDS["methods"]
+    found = {f"study_{scale}": Table(f"{title}nine methods", **common, seeds=seeds)}
     for name, function in rows.items():
         variants = tuple(function(scale))
         methods = tuple(dict.fromkeys(row.method for row in variants))
-        found[f"study_{scale}_{name}"] = Table(title + titles[name], **common, methods=methods, variants=variants)
+        parts = common | {"seeds": STUDY_SEEDS["parts"], "methods": methods, "variants": variants}
+        found[f"study_{scale}_{name}"] = Table(title + titles[name], **parts)
     for name, evaluation in evaluations.items():
-        found[f"study_{scale}_{name}"] = Table(title + name, **common, evaluation=evaluation + limits.get(name, ()))
+        evaluation += limits.get(name, ())
+        found[f"study_{scale}_{name}"] = Table(title + name, **common, seeds=seeds, evaluation=evaluation)
     return found
 
 

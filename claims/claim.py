@@ -38,9 +38,19 @@ class Part:
         return (self,)
 
     @property
+    def nearest(self):
+        """(Part, its name) that stands for it: itself."""
+        return self, ""
+
+    @property
     def shown(self):
-        """The difference that stands for it: itself."""
+        """The difference as it is shown: itself."""
         return self
+
+    @property
+    def name(self):
+        """What it is called among the parts of its claim."""
+        return self.what.rpartition(",")[0]
 
     @property
     def values(self):
@@ -83,12 +93,12 @@ class Part:
 
     @property
     def in_words(self):
-        """`+1.23 [+0.50, +1.96]`, `+1.23` where there is no interval, `missing` without any run."""
+        """`+1.23 [+0.50, +1.96]`; `+1.23` of one seed, `+1.23 (all alike)` of equal ones; `missing` without any run."""
         if not self.n:
             return "missing"
         low, high, _ = self.interval
         texts = [f"{value:+.{self.digits}f}" for value in (self.mean, low, high)]
-        return texts[0] + ("" if math.isnan(low) else f" [{texts[1]}, {texts[2]}]")
+        return texts[0] + (" (all alike)" * (self.n > 1) if math.isnan(low) else f" [{texts[1]}, {texts[2]}]")
 
 
 @dataclass(frozen=True)
@@ -108,11 +118,23 @@ class Group:
         return self.parts
 
     @property
-    def shown(self):
-        """The part that is nearest to contradicting the claim by its interval, without one by its mean; named."""
+    def name(self):
+        """What it is called among the parts of its claim."""
+        return self.what.rpartition(",")[0]
+
+    @property
+    def nearest(self):
+        """(Part, its name) that is nearest to contradicting the claim: by its verdict, its interval, its mean."""
         there = [one for one in zip(self.parts, self.names) if one[0].n] or [(self.parts[0], self.names[0])]
-        part, name = min(there, key=lambda one: one[0].least)
-        return dataclasses.replace(part, what=f"{self.what}, nearest: {name}")
+        return min(there, key=lambda one: (one[0].verdict != FAILS, *one[0].least))
+
+    @property
+    def shown(self):
+        """The nearest part under the group's name, which also tells how many others have no run."""
+        part, name = self.nearest
+        without = sum(not one.n for one in self.parts)
+        missing = f" ({without} of {len(self.parts)} without runs)" if 0 < without < len(self.parts) else ""
+        return dataclasses.replace(part, what=f"{self.what}, nearest: {name}{missing}")
 
     @property
     def verdict(self):
@@ -162,15 +184,21 @@ class Claim:
 
     @property
     def in_one_line(self):
-        """The figures of the first part that has runs, and how many parts hold."""
+        """The figures of the first part that has runs, and which parts hold or are contradicted."""
         if self.line:
             return self.line
         first = next((part.shown for part in self.parts if part.shown.n), None)
         if not first:
             return "not run yet"
-        verdicts = [part.verdict for part in self.parts]
         text = f"{first.what}: {first.in_words} ({first.n} seed{'s' * (first.n != 1)})"
-        if len(verdicts) == 1:
+        if len(self.parts) == 1:
             return text
-        counts = f"of {len(verdicts)} parts {verdicts.count(HOLDS)} hold, {verdicts.count(FAILS)} are contradicted"
-        return f"{text}; {counts}"
+        return (
+            f"{text}; of {len(self.parts)} parts {self.counted(HOLDS, 'hold')}, {self.counted(FAILS, 'contradicted')}"
+        )
+
+    def counted(self, verdict, word):
+        """`2 hold (this one, that one)` for the parts with a verdict of their own."""
+        names = dict.fromkeys(part.name for part in self.parts if part.verdict == verdict)
+        count = sum(part.verdict == verdict for part in self.parts)
+        return f"{count} {word}" + f" ({'; '.join(names)})" * (0 < count < len(self.parts))

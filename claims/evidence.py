@@ -22,6 +22,7 @@ import recipes
 from records import BadInput, make_folder, write_whole
 
 METHODS = "methods"
+TRAINED = (METHODS, "size", "loss", "layers", "official")  # the parts that have runs of their own
 DIGITS = 6  # of numbers in evaluations
 RUN = ["model", "method", "seed"]
 COLUMNS = {

@@ -6,9 +6,10 @@ import pandas as pd
 
 import comparison
 import recipes
-from claims import evidence
-from claims.claim import OPEN, corrected
-from claims.evidence import METHODS
+from claims import evidence, statistics
+from claims.accuracy import errors
+from claims.claim import FAILS, OPEN, corrected
+from claims.evidence import METHODS, TRAINED
 from claims.scope import in_order, paper
 from records import BadInput
 
@@ -17,13 +18,17 @@ Methods are compared in pairs at the same seed, which has the same split, initia
 A difference is *decided* where its paired 95 % t interval over seeds excludes zero. A claim of several parts *holds*
 where each part does, by its own interval: as all must, their number needs no correction. It *does not hold* where a
 part is decided against it and stays so after Holm's correction for the number of the claim's differences (p < 0.05),
-as any one of them would do. Otherwise it is *undecided at this scale*, which is no evidence for either side. In rows,
-`holds` and `does not hold` are by the row's own interval alone. A row against several methods shows the one against
-which it is least clear (`nearest`), and holds where it holds against each. The bootstrap's interval resamples seeds;
-of three seeds it is their whole range, and says no more, while the t interval of three reaches 2.5 standard
-deviations of the differences to either side: only large effects are decided. McNemar's exact test compares two
-networks of one seed on the same test images: it speaks of these two networks, not of the methods, and decides nothing
-here; given are the seeds in which it finds the first better and the second better (p < 0.05)."""
+as any one of them would do. Otherwise it is *undecided at this scale*, which is no evidence for either side: it may
+have rows that are `contradicted` by their own interval, but not after the correction, whose p value stands beside
+them. A row against several methods shows the one against which it is least clear (`nearest`), and holds where it holds
+against each. The claims are not corrected for their own number.
+
+The t interval of three seeds reaches 2.5 standard deviations of the differences to either side, that of five 1.2: only
+large effects are decided. The bootstrap resamples seeds and is too narrow for so few: of three it is their whole range,
+which contains the middle of a symmetric distribution in 75 % of cases. It decides nothing, and neither does McNemar's
+exact test, which compares two networks of one seed on the same test images and speaks of these networks, not of their
+methods; given are the seeds in which it finds the first better and the second better (p < 0.05). All seeds are tested
+on the same images: where an evaluation sees a part of the test set alone, what the intervals say is of these images."""
 
 
 def markdown(scopes, claims, pictures, command):
@@ -31,11 +36,13 @@ def markdown(scopes, claims, pictures, command):
 
     scopes: [Scope]; claims: [[Claim of each scope]], a list a claim; pictures: {path: caption}; command: derives it.
     """
+    scales = dict.fromkeys(scope.scale for scope in scopes)
     lines = [
         "# The paper's claims, one by one",
         "",
-        f"Made by `{command}` from the records in {', '.join(folder_of(scope) for scope in scopes)} alone; not to be "
-        "edited. The runs behind them: `bash scripts/study.sh SCALE`.",
+        f"Made by `{command}` from the records of the study at the scale {' and '.join(scales)}, which "
+        f"{' and '.join(f'`bash scripts/study.sh {scale}`' for scale in scales)} writes, and from "
+        "[the benchmark](benchmarks) (claims 3 and 14); not to be edited.",
         "",
         *overview(scopes, claims),
         "",
@@ -48,20 +55,12 @@ def markdown(scopes, claims, pictures, command):
         "",
         "## Tables and figures",
         "",
-        *(
-            f"- [Tables of {scale}](study/{scale}/tables.md)"
-            for scale in dict.fromkeys(scope.scale for scope in scopes)
-        ),
+        *(f"- [Tables of {scale}](study/{scale}/tables.md)" for scale in scales),
         *(f"\n![{caption}]({path})\n\n{caption}" for path, caption in pictures.items()),
     ]
     for found in claims:
         lines += section(scopes, found)
     return "\n".join(lines) + "\n"
-
-
-def folder_of(scope):
-    """The folder of a scope's records as a link."""
-    return f"[study/{scope.scale}](study/{scope.scale})"
 
 
 def overview(scopes, claims):
@@ -88,14 +87,17 @@ def scale_of(scope):
         return [f"**{scope.name}**: no run of No Mixup yet."]
     theirs = recipes.resolve(recipe["dataset"], scope.model, "none")
     words = ", ".join(
-        f"{name} {value} (paper {'all' if getattr(theirs, name) is None else getattr(theirs, name)})"
+        f"{name} {value} ({'all' if getattr(theirs, name) is None else getattr(theirs, name)})"
         for name, value in recipe.items()
         if name != "seed" and comparable(getattr(theirs, name)) != value
     )
     errors = comparison.plus_minus(*comparison.average(in_order(scope.error("none"))))
     printed = paper("table2", scope.model, "none", "test_error")
     images = results[0]["images"]
-    settings = f"**{scope.name}**, CIFAR-100: {words}; the rest is the paper's recipe."
+    settings = (
+        f"**{scope.name}**, CIFAR-100: {words}; in brackets the recipe of the paper and its code, which gives the "
+        f"rest. {recipes.STUDY_REASONS[scope.scale]}"
+    )
     limits = (
         f"{images['train']:,} training, {images['val']:,} validation and {images['test']:,} test images; No Mixup ends "
         f"at {errors} % test error, the paper's at {printed} %. So far from the paper's networks, a verdict is about "
@@ -111,14 +113,23 @@ def comparable(value):
 
 def taken(scope, result):
     """Seeds, device and hours in a sentence."""
-    seeds = sorted({key[-1] for key in scope.records.runs if key[2] == scope.model})
     training, evaluating = scope.hours()
     environment = result["environment"]
     return (
-        f"Seeds {', '.join(map(str, seeds))}; {environment['device']}, {environment['threads']} thread(s) a run, torch "
+        f"Seeds: {seeds_in_words(scope)}. {environment['device']}, {environment['threads']} thread(s) a run, torch "
         f"{environment['torch']}; {training:.1f} hours of training and {evaluating:.1f} of evaluation, summed over "
         f"runs, as they passed, whatever else the machine did. Command: `bash scripts/study.sh {scope.scale}`."
     )
+
+
+def seeds_in_words(scope):
+    """`methods 0 to 4; size, loss 0 to 2`: the seeds that there are of every part."""
+    parts = {}
+    for part in TRAINED:
+        if seeds := scope.seeds(part):
+            parts.setdefault(seeds, []).append(part)
+    spans = {seeds: f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0]) for seeds in parts}
+    return "; ".join(f"{', '.join(names)} {spans[seeds]}" for seeds, names in parts.items())
 
 
 def cost_in_words(scope, claim):
@@ -140,11 +151,12 @@ def section(scopes, found):
     first = found[0]
     lines = ["", f"## {first.number}. {first.title}", "", f"*The paper*: {first.sentence} {first.paper}"]
     for scope, claim in zip(scopes, found):
-        lines += ["", f"**{scope.name}: {claim.verdict}.** Runs: {cost_in_words(scope, claim)}."]
+        runs = f" Runs: {cost_in_words(scope, claim)}." if claim.uses else ""
+        lines += ["", f"**{scope.name}: {claim.verdict}.**{runs}"]
         lines += remarks_of(claim)
-        lines += table(claim.parts, "the claim's parts", corrected(claim.parts))
-        lines += table(claim.beside, "beside it, without verdict")
-        lines += table(claim.official, "the official code's variants, without verdict")
+        lines += table(scope, claim.parts, "the claim's parts", corrected(claim.parts))
+        lines += table(scope, claim.beside, "beside it, without verdict")
+        lines += table(scope, claim.official, "the official code's variants, without verdict")
     return lines
 
 
@@ -153,32 +165,28 @@ def remarks_of(claim):
     return ["", " ".join(claim.remarks)] if claim.remarks else []
 
 
-def table(parts, head, p_values=()):
+def table(scope, parts, head, p_values=()):
     """Lines of a table of parts; p_values: claim.corrected of them, where they have verdicts."""
     if not parts:
         return []
     judged = bool(p_values)
     matched = any(one.shown.mcnemar for one in parts)
-    heads = ["seeds", "difference [95 % t]", "bootstrap"] + ["McNemar +, -"] * matched + ["p, Holm", "verdict"] * judged
+    heads = ["seeds", "mean [95 % t]", "bootstrap"]
+    heads += [f"McNemar +, - ({scope.predicted:,} images)"] * matched + ["verdict"] * judged
     lines = ["", f"| {head} | " + " | ".join(heads) + " |", "| --- |" + " ---: |" * len(heads)]
     for one in parts:
         shown = one.shown
         texts = [str(shown.n), shown.in_words, bootstrap_text(shown)]
-        texts += [mcnemar_text(shown)] * matched
-        if judged:
-            texts += [p_text(p_of(shown, p_values)), row_verdict(one)]
+        texts += [mcnemar_text(shown)] * matched + [row_verdict(one, p_values)] * judged
         lines.append(f"| {shown.what} | " + " | ".join(texts) + " |")
     return lines
 
 
-def row_verdict(one):
-    """The verdict of a row."""
+def row_verdict(one, p_values):
+    """The verdict of a row; against the claim with its corrected p value (see claim.corrected)."""
+    if one.verdict == FAILS:
+        return f"contradicted (p {p_text(next(p for part, p in p_values if part is one.nearest[0]))})"
     return "missing" if not one.shown.n else "undecided" if one.verdict == OPEN else one.verdict
-
-
-def p_of(shown, p_values):
-    """The corrected p value of a difference that is shown."""
-    return next((p for single, p in p_values if single.differences is shown.differences), math.nan)
 
 
 def bootstrap_text(part):
@@ -191,7 +199,7 @@ def mcnemar_text(part):
     """In how many seeds the first and the second is better: `2, 0 of 3`."""
     if not part.mcnemar:
         return ""
-    found = [one for one in part.mcnemar.values() if one.p < 0.05]
+    found = [one for one in part.mcnemar.values() if one.p < statistics.LEVEL]
     better = sum(one.first > one.second for one in found)
     return f"{better}, {len(found) - better} of {len(part.mcnemar)}"
 
@@ -212,11 +220,11 @@ def csv(scopes, claims):
     rows = []
     for found in claims:
         for scope, claim in zip(scopes, found):
-            p_values = corrected(claim.parts)
+            corrections = {id(part): p for part, p in corrected(claim.parts)}
             for kind, parts in (("part", claim.parts), ("beside", claim.beside), ("official", claim.official)):
                 for part in (single for one in parts for single in one.singles):
                     intervals = *part.interval[:2], *part.bootstrap[:2], part.interval.p
-                    p = p_of(part, p_values) if kind == "part" else math.nan
+                    p = corrections.get(id(part), math.nan)
                     key = claim.number, scope.scale, scope.model, kind, part.what
                     rows.append((*key, part.n, part.mean, *intervals, p, part.says, part.verdict))
     return evidence.csv(pd.DataFrame(rows, columns=CSV)).decode()
@@ -234,16 +242,23 @@ def what_holds(scopes, claims):
             lines.append(
                 f"{scope.name}, width {recipe['width']}, {scope.images_a_class} training images a class of CIFAR-100, "
                 f"{recipe['epochs']} epochs (No Mixup: {comparison.plus_minus(*error)} % test error; the paper's "
-                f"{paper('table2', scope.model, 'none', 'test_error')} %):"
+                f"{paper('table2', scope.model, 'none', 'test_error')} %). {to_none(scope)}"
             )
     lines += ["", *(overview(scopes, claims) if len(scopes) == 1 else side_by_side(scopes, claims)), ""]
     return "\n".join([*lines, READING]) + "\n"
 
 
+def to_none(scope):
+    """What PatchUp does to the test error, in a sentence."""
+    parts = [errors(scope, method, "none") for method in ("patchup_soft", "patchup_hard")]
+    words = ", ".join(f"{part.name.partition(' - ')[0]} {part.in_words}" for part in parts)
+    return f"PatchUp's test error less No Mixup's at the same seeds, in points: {words} ({parts[0].n} seeds)."
+
+
 READING = """\
-A claim holds where the paired 95 % interval over seeds of each of its parts excludes zero; *undecided* speaks for
-neither side, and all verdicts are of this scale alone. Intervals, variants, runs, hours and the rule are in
-[claims.md](results/published/claims.md); `bash scripts/study.sh cpu` (or `gpu`), then `python scripts/claims.py`."""
+A claim *holds* where the paired 95 % interval of each of its parts is on its side of zero, and *does not hold* where a
+part is contradicted, corrected for their number; 3 and 14 go by a benchmark. Verdicts are of this scale alone; all rows
+are in [claims.md](results/published/claims.md). `bash scripts/study.sh cpu` makes your own, in `results/study/cpu`."""
 
 
 def side_by_side(scopes, claims):

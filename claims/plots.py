@@ -2,18 +2,19 @@
 
 import functools
 import io
+import math
 
 import numpy as np
 import pandas as pd
 
-import attacks
 import comparison
 import recipes
 from claims import statistics
-from claims.robustness import affine_error, fgsm_at
+from claims.accuracy import sized
+from claims.robustness import EPSILONS, affine_error, attacked, testable_space
 from claims.scope import in_order, minus
 from data import affine
-from data.corruptions import SCORED
+from data.corruptions import SCORED, SEVERITIES
 from scripts.figures import NAMES, PAGE, PRINT, STYLES, Line2D, plt, styles
 
 METHODS = tuple(STYLES)
@@ -69,7 +70,7 @@ def size_frame(scope):
     for images, epochs in recipes.STUDY_SIZES[scope.scale]:
         for method in recipes.COMPARED:
             place = {"images": images, "epochs": epochs, "method": method}
-            points.append((place, scope.error(method, "size", f"{images}x{epochs}")))
+            points.append((place, sized(scope, method, (images, epochs))))
     return rows(scope, points)
 
 
@@ -81,18 +82,24 @@ def curve_frame(scope):
 
 
 def robustness_frame(scope):
-    """Differences to No Mixup: error on affine sets and under corruptions, accuracy under FGSM."""
+    """Differences to No Mixup: error on affine sets and under kinds of corruption, accuracy under FGSM."""
 
-    def corrupted(name):
-        return lambda method: scope.evaluated("corruption", method, lambda record: record["sums"][name] / 5)
+    def corrupted(kind):
+        def mean(record):
+            sums = [record["sums"][name] for name, its_kind in SCORED.items() if its_kind == kind]
+            return float(np.mean(sums)) / len(SEVERITIES)
+
+        return lambda method: scope.evaluated("corruption", method, mean)
+
+    space = testable_space(scope)
 
     panels = {
         "affine": {case: functools.partial(affine_error, scope, case=case) for case in ("clean", *affine.SETS)},
         "fgsm": {
-            epsilon: functools.partial(fgsm_at, scope, case=f"official@{epsilon}")
-            for epsilon in attacks.OFFICIAL_EPSILONS
+            epsilon: functools.partial(attacked, scope, case=f"{space}@{epsilon}", kind="fgsm")
+            for epsilon in EPSILONS[space]
         },
-        "corruption": {name: corrupted(name) for name in SCORED},
+        "corruption": {kind: corrupted(kind) for kind in dict.fromkeys(SCORED.values())},
     }
     points = []
     for panel, cases in panels.items():
@@ -151,9 +158,10 @@ def draw_sizes(frame):
     panels = list(frame.groupby(["model", "images", "epochs"], sort=False))
     size = {"figsize": (PAGE, 2.4), "layout": "constrained", "squeeze": False, "sharey": True}
     figure, axes = plt.subplots(1, len(panels), **size)
-    for axis, ((_, images, epochs), rows) in zip(axes[0], panels):
+    for axis, ((model, images, epochs), rows) in zip(axes[0], panels):
         method_axis(axis, rows)
-        axis.set(title=f"{images} images a class,\n{epochs} epochs", ylabel="test error (%)" * (axis is axes[0, 0]))
+        title = f"{comparison.NAMES[model]},\n{images} images, {epochs} epochs"
+        axis.set(title=title, ylabel="test error (%)" * (axis is axes[0, 0]))
     return figure
 
 
@@ -198,16 +206,17 @@ def draw_robustness(frame):
 
 TITLES = {
     "affine": "affine sets",
-    "fgsm": "FGSM in normalised input, by epsilon",
-    "corruption": "corruptions, mean over severities",
+    "fgsm": "FGSM, by epsilon (of 255: on pixels, else in normalised input)",
+    "corruption": "kinds of corruption, mean over three to four and their severities",
 }
 
 
 def draw_calibration(frame):
     """Confidence minus accuracy, and ECE, by method."""
     panels = list(frame.groupby(["model", "measure"], sort=False))
-    size = {"figsize": (PAGE, 2.4 * max(1, len(panels) // 2)), "layout": "constrained", "squeeze": False}
-    figure, axes = plt.subplots(max(1, len(panels) // 2), min(2, len(panels)), **size)
+    lines = math.ceil(len(panels) / 2)
+    size = {"figsize": (PAGE, 2.4 * lines), "layout": "constrained", "squeeze": False}
+    figure, axes = plt.subplots(lines, min(2, len(panels)), **size)
     for axis, ((model, measure), rows) in zip(axes.flat, panels):
         method_axis(axis, rows)
         axis.axhline(0, color="black", linewidth=0.6)
@@ -222,9 +231,11 @@ def legend(figure, frame):
 
 
 CAPTIONS = {
-    "errors": "test error on clean images, mean and 95 % t interval over seeds; grey: each seed.",
-    "sizes": "test error by images a class and epochs, mean and 95 % t interval over seeds.",
-    "curves": "training loss and validation error by epoch, means over seeds.",
+    "errors": "test error on clean images, mean and 95 % t interval over seeds; grey: each seed. Verdicts are of "
+    "differences at the same seeds.",
+    "sizes": "test error by images a class and epochs, mean and 95 % t interval over seeds (none of one seed).",
+    "curves": "training loss and validation error by epoch, means over seeds. The loss is of mixed targets, PatchUp's "
+    "the sum of two terms.",
     "robustness": "difference to No Mixup at the same seeds, mean and 95 % t interval.",
     "calibration": "mean confidence minus accuracy (above 0: over-confident) and ECE, mean and 95 % t interval.",
 }

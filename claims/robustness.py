@@ -1,14 +1,17 @@
 """Claims 7, 8, 9 and 11: deformed, attacked and corrupted images."""
 
+import numpy as np
+
 import attacks
 import recipes
 from claims import statistics
 from claims.accuracy import HARD, OTHERS, SOFT
 from claims.claim import Claim, Group, Part
-from claims.scope import label, mean_of, minus, paper, paper_numbers
+from claims.scope import in_order, label, mean_of, minus, paper, paper_numbers
 from data import affine
 
 PATCHUP = (SOFT, HARD)
+METHODS = (*OTHERS, *PATCHUP)  # all nine
 AFFINE_RIVALS = tuple(method for method in recipes.PAPER_AFFINE if method not in PATCHUP)
 FGSM_RIVALS = tuple(method for method in recipes.PAPER_ROBUST if method not in PATCHUP)
 CLEAN_ALONE = "The official code's variants were tested on clean images alone (claim 1)."
@@ -40,32 +43,33 @@ def claim7(scope):
     def theirs(method, case):
         return printed["cifar100", "preactresnet34", method, f"test_error@{case}"][0]
 
-    parts, words, first = [], [], 0
+    parts, beside, words = [], [], []
     for case in affine.SETS:
         own = min(PATCHUP, key=lambda method: theirs(method, case))  # noqa: B023, used at once
         rivals = {method: affine_error(scope, method, case) for method in AFFINE_RIVALS}
-        parts.append(against(f"{case}: {label(own)}, error (points)", affine_error(scope, own, case), rivals, -1))
         best = min(AFFINE_RIVALS, key=lambda method: theirs(method, case))  # noqa: B023
-        first += theirs(own, case) < theirs(best, case)
+        ahead = theirs(own, case) < theirs(best, case)
+        row = against(f"{case}: {label(own)}, error (points)", affine_error(scope, own, case), rivals, -ahead)
+        (parts if ahead else beside).append(row)
         words.append(f"{case} {label(own)} {theirs(own, case):.2f}, {label(best)} {theirs(best, case):.2f}")
     mean = {method: affine_mean(scope, method) for method in (*PATCHUP, "none", *AFFINE_RIVALS)}
-    beside = [
+    beside += [
         Part(f"mean of the eight sets: {label(own)} - {label(other)} (points)", minus(mean[own], mean[other]))
         for own in PATCHUP
         for other in ("none", *AFFINE_RIVALS)
     ]
     return Claim(
         7,
-        "Affine deformations",
+        "PatchUp best on deformed images",
         "On rotated, sheared and scaled test images PatchUp has the lowest errors.",
         f"Table 4, PreActResNet34 on CIFAR-100, error in percent of the better PatchUp and of the best other method: "
-        f"{'; '.join(words)}. PatchUp is first in {first} of {len(affine.SETS)}.",
+        f"{'; '.join(words)}. PatchUp is first in {len(parts)} of {len(affine.SETS)}.",
         uses=("affine",),
         parts=tuple(parts),
         beside=tuple(beside),
         remarks=(
-            "Each set: the variant of PatchUp that the paper has ahead there, against Cutout, CutMix, ManifoldMixup "
-            f"and Puzzle Mix; {images(scope, 'affine')}.",
+            "Each set where the paper has PatchUp first, and the variant that is ahead there, against Cutout, CutMix, "
+            f"ManifoldMixup and Puzzle Mix; {images(scope, 'affine')}.",
             CLEAN_ALONE,
         ),
     )
@@ -74,43 +78,70 @@ def claim7(scope):
 # ---- FGSM ----
 
 
-def fgsm_accuracy(scope, method, space="official"):
+SPACES = {"official": "six epsilons in normalised input", "pixel": "epsilons of 1 to 8 / 255 on pixels"}
+EPSILONS = {"official": attacks.OFFICIAL_EPSILONS, "pixel": attacks.PIXEL_EPSILONS}
+FLOOR = 2  # times chance: methods that are all below it cannot be told apart
+
+
+def fgsm_accuracy(scope, method, space):
     """{seed: mean accuracy in percent over the epsilons above 0 of one way to attack}."""
-    epsilons = attacks.OFFICIAL_EPSILONS if space == "official" else attacks.PIXEL_EPSILONS
-    cases = [f"{space}@{epsilon}" for epsilon in epsilons if epsilon != "0"]
-    return mean_of([fgsm_at(scope, method, case) for case in cases])
+    cases = [f"{space}@{epsilon}" for epsilon in EPSILONS[space] if epsilon != "0"]
+    return mean_of([attacked(scope, method, case, "fgsm") for case in cases])
 
 
-def fgsm_at(scope, method, case):
-    """{seed: accuracy in percent in one case}."""
-    return scope.evaluated("fgsm", method, lambda record: 100 - record["cases"][case]["error"])
+def attacked(scope, method, case, kind):
+    """{seed: accuracy in percent in one case of an evaluation}."""
+    return scope.evaluated(kind, method, lambda record: 100 - record["cases"][case]["error"])
+
+
+def testable_space(scope):
+    """How to attack so that methods can be told apart: as the paper, on pixels where that leaves all near chance."""
+    found = {method: fgsm_accuracy(scope, method, "official") for method in FGSM_RIVALS + PATCHUP}
+    means = [np.mean(in_order(one)) for one in found.values() if one]
+    return "pixel" if means and max(means) < FLOOR * scope.chance else "official"
 
 
 def claim8(scope):
     """PatchUp most robust to FGSM."""
-    rivals = {method: fgsm_accuracy(scope, method) for method in FGSM_RIVALS}
-    parts = [
-        against(f"{label(own)}, mean accuracy over six epsilons (points)", fgsm_accuracy(scope, own), rivals, 1)
-        for own in PATCHUP
-    ]
-    beside = []
+    judged, parts, beside = testable_space(scope), [], []
+    for space, words in SPACES.items():
+        rivals = {method: fgsm_accuracy(scope, method, space) for method in FGSM_RIVALS}
+        for own in PATCHUP:
+            what = f"{label(own)}, mean accuracy over {words} (points)"
+            row = against(what, fgsm_accuracy(scope, own, space), rivals, int(space == judged))
+            (parts if space == judged else beside).append(row)
     for own in PATCHUP:
         name = f"{label(own)} - No Mixup"
         for epsilon in attacks.OFFICIAL_EPSILONS:
-            at = (fgsm_at(scope, method, f"official@{epsilon}") for method in (own, "none"))
+            at = (attacked(scope, method, f"official@{epsilon}", "fgsm") for method in (own, "none"))
             beside.append(Part(f"epsilon {epsilon}: {name}, accuracy (points)", minus(*at)))
         pixel = (fgsm_accuracy(scope, method, "pixel") for method in (own, "none"))
-        beside.append(Part(f"{name}, mean accuracy over epsilons of 1 to 8 / 255 on pixels (points)", minus(*pixel)))
+        beside.append(Part(f"{name}, mean accuracy over {SPACES['pixel']} (points)", minus(*pixel)))
     return Claim(
         8,
-        "FGSM",
+        "PatchUp most robust to FGSM",
         "Under FGSM PatchUp keeps a higher accuracy than the other regularizers.",
         "Figure 5; its values are not in the paper's text.",
         uses=("fgsm",),
         parts=tuple(parts),
         beside=tuple(beside),
-        remarks=(f"Attacked as the official code does, in normalised input; {images(scope, 'fgsm')}.", CLEAN_ALONE),
+        remarks=(*levels(scope, judged), CLEAN_ALONE),
     )
+
+
+def levels(scope, judged):
+    """Sentences on how much accuracy either way to attack leaves."""
+    spans = []
+    for space, words in SPACES.items():
+        means = [np.mean(in_order(one)) for name in METHODS if (one := fgsm_accuracy(scope, name, space))]
+        if means:
+            spans.append(f"{min(means):.2f} to {max(means):.2f} % over {words}")
+    if not spans:
+        return ("Not run yet.",)
+    sentence = f"Mean accuracies of the nine methods: {' and '.join(spans)}; {images(scope, 'fgsm')}"
+    if judged == "pixel":
+        sentence += f". The paper's epsilons leave less than {FLOOR} times chance, so pixels' are judged"
+    return (sentence + ".",)
 
 
 def images(scope, kind):
@@ -140,12 +171,13 @@ def claim9(scope):
         name = f"{label(own)} - No Mixup"
         beside.append(Part(f"{name}, mean error (points)", minus(found[own], found["none"])))
         beside.append(Part(f"{name}, rise over the clean error (points)", minus(rise(own), rise("none"))))
-    rivals = {method: found[method] for method in OTHERS}
+        beside.append(Part(f"{label(own)} - Input Mixup, mean error (points)", minus(found[own], found["mixup"])))
+    rivals = {method: found[method] for method in FGSM_RIVALS}
     record = scope.any_record("corruption")
     source = record["source"] if record else "not run yet"
     return Claim(
         9,
-        "Common corruptions",
+        "Soft PatchUp best, Hard second under corruptions",
         "Under common corruptions Soft PatchUp has the lowest error, Hard PatchUp the second lowest.",
         "Figure 4, Tiny-ImageNet-C; its values are not in the paper's text.",
         uses=("corruption",),
@@ -155,7 +187,8 @@ def claim9(scope):
         ),
         beside=tuple(beside),
         remarks=(
-            f"Images: {source}; {images(scope, 'corruption')}. Corrupted here, not the released set, and of CIFAR-100.",
+            f"Images: {source}; {images(scope, 'corruption')}. Corrupted here, not the released set, and of CIFAR-100. "
+            "Against the methods that the paper compares, which leave out No Mixup and Input Mixup.",
             CLEAN_ALONE,
         ),
     )
@@ -165,11 +198,6 @@ def claim9(scope):
 
 FOOLBOX = ("deepfool", "ddn", "cw", "pgd_linf")
 EPSILON = attacks.TABLE5_EPSILON
-
-
-def attacked(scope, method, case, kind="table5"):
-    """{seed: accuracy in percent in one case of an attack}."""
-    return scope.evaluated(kind, method, lambda record: 100 - record["cases"][case]["error"])
 
 
 def correlation(columns, reference):
@@ -184,21 +212,24 @@ def correlation(columns, reference):
 
 def claim11(scope):
     """The order of methods under Foolbox's attacks."""
-    methods = (*OTHERS, *PATCHUP)
+    methods = METHODS
 
     def theirs(attack):
         key = f"robust_accuracy_fraction@{attack}"
         return {method: paper_numbers("table5")["tiny_imagenet", "wrn28_10", method, key][0] for method in methods}
 
     def column(case):
-        return {method: attacked(scope, method, case) for method in methods}
+        return {method: attacked(scope, method, case, "table5") for method in methods}
 
     ours = {attack: column(f"{attack}@{EPSILON}") for attack in FOOLBOX}
     mean = {method: mean_of([ours[attack][method] for attack in FOOLBOX]) for method in methods}
+    their_mean = {method: np.mean([theirs(attack)[method] for attack in FOOLBOX]) for method in methods}
+    below = [method for method in methods if their_mean[method] < their_mean[SOFT]]
+    apart = {label(method): minus(mean[SOFT], mean[method]) for method in below}
+    under = "mean accuracy under the four (points)"
+    parts = [Part(f"Soft PatchUp - {name}, {under}", one, 1) for name, one in apart.items()]
     what = "as labelled: rank correlation of nine methods with Table 5"
-    parts = [Part(f"{attack} {what}", correlation(ours[attack], theirs(attack)), 1) for attack in FOOLBOX]
-    apart = minus(mean[SOFT], mean[HARD])
-    parts.append(Part("Soft PatchUp - Hard PatchUp, mean accuracy under the four (points)", apart, 1))
+    ranks = [Part(f"{attack} {what}", correlation(ours[attack], theirs(attack))) for attack in FOOLBOX]
     metric = "robust_accuracy_fraction@ddn"
     words = (
         f"{label(method)} {paper('table5', 'wrn28_10', method, metric, 'tiny_imagenet')}"
@@ -206,13 +237,17 @@ def claim11(scope):
     )
     return Claim(
         11,
-        "Foolbox's attacks",
+        "Soft PatchUp robust to Foolbox's attacks",
         "Under DeepFool, DDN, Carlini-Wagner and PGD PatchUp is among the most robust, Soft more so than Hard.",
         f"Table 5, accuracy under DDN, WRN-28-10 on Tiny-ImageNet: {', '.join(words)}.",
         uses=("attacks",),
         parts=tuple(parts),
-        beside=(*worth(mean, column("clean")), *converged(scope, theirs("ddn"))),
-        remarks=(*audit(scope), CLEAN_ALONE),
+        beside=(*ranks, *worth(mean, column("clean")), *converged(scope, theirs("ddn"))),
+        remarks=(
+            f"As labelled in Table 5; Soft PatchUp against those that the paper has below it: {named(below)}.",
+            *audit(scope),
+            CLEAN_ALONE,
+        ),
     )
 
 
@@ -257,5 +292,9 @@ def audit(scope):
     if known := [value for value in distances if value is not None]:
         text += f"; DDN's median distance in its 7 steps lies between {min(known):.3f} and {max(known):.3f}, "
         text += f"{min(known) / attacks.strength(EPSILON):.0f} times the L2 radius of {EPSILON} that it is cut to"
-    text += ". As labelled, the order is hardly more than that of the clean accuracies (first row beside)."
-    return (text,)
+    return (text + ".",)
+
+
+def named(methods):
+    """Methods as the paper writes them, in a list."""
+    return ", ".join(map(label, methods))

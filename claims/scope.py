@@ -4,6 +4,7 @@ Numbers are dicts {seed: value}, so that whatever is compared is compared at the
 """
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -47,8 +48,18 @@ class Scope:
         """The rows (recipes.Row) of a part."""
         return evidence.table_of(part, self.scale).rows
 
+    def labels(self, part):
+        """{(method, variant): how its row is headed} of a part."""
+        return {(row.method, row.variant): row.label for row in self.rows(part)}
+
+    @property
+    def other_loss(self):
+        """The variant of the official part that is trained with the loss that the scale has not."""
+        return next(variant for _, variant in self.labels("official") if variant in ("bce", "ce"))
+
     def results(self, method, part=METHODS, variant=""):
-        """{seed: result} of the runs of a row."""
+        """{seed: result} of the runs of a row. Raises KeyError where the part has no such row."""
+        self.labels(part)[method, variant]
         key = part, variant, self.model, method
         return {seed: result for (*row, seed), result in self.records.runs.items() if tuple(row) == key}
 
@@ -70,6 +81,11 @@ class Scope:
         result = next(iter(self.results("none").values()))
         return result["images"]["train"] // result["classes"]
 
+    @property
+    def chance(self):
+        """The accuracy of guessing in percent."""
+        return 100 / next((result["classes"] for result in self.results("none").values()), math.inf)
+
     # ---- evaluations ----
 
     def evaluated(self, kind, method, number):
@@ -88,6 +104,11 @@ class Scope:
         """Whether each clean test image is classified rightly, bool [N], by a method's run; None without one."""
         predicted = self.records.predictions.get(f"{self.model}/{method}/{seed}/predicted")
         return None if predicted is None else predicted == self.records.predictions["labels"]
+
+    @property
+    def predicted(self):
+        """The number of clean test images that there are predictions of."""
+        return len(self.records.predictions.get("labels", ()))
 
     def confidence_gap(self, method):
         """{seed: mean confidence minus accuracy on the clean test images, in points}: above 0 is over-confident."""
@@ -117,10 +138,19 @@ class Scope:
 
     # ---- the rest ----
 
+    def seeds(self, part):
+        """The seeds that there are runs of in a part, a tuple in order."""
+        return tuple(sorted({key[-1] for key in self.records.runs if (key[0], key[2]) == (part, self.model)}))
+
+    def wanted(self, part):
+        """The number of seeds that each row of a part is to have: its table's, or as many as there are."""
+        shown = evidence.table_of(part, self.scale)
+        return max(len(shown.seeds), len(self.seeds(METHODS if shown.evaluation else part)))
+
     def cost(self, part):
         """The Cost of a part's trainings or, for an evaluation, of its evaluations of the methods' runs."""
         shown = evidence.table_of(part, self.scale)
-        wanted = len(shown.rows) * len(shown.seeds)
+        wanted = len(shown.rows) * self.wanted(part)
         if not shown.evaluation:
             found = [one for key, one in self.records.runs.items() if (key[0], key[2]) == (part, self.model)]
             return Cost(len(found), wanted, sum(one["seconds"] for one in found) / 3600)

@@ -1,5 +1,6 @@
 """The study's own tables: every row's numbers, and its differences to No Mixup in pairs."""
 
+import functools
 import math
 
 import pandas as pd
@@ -7,25 +8,27 @@ import pandas as pd
 import comparison
 from claims import evidence
 from claims.claim import Part
-from claims.evidence import METHODS
-from claims.robustness import affine_mean, corruption_error, fgsm_accuracy
+from claims.evidence import METHODS, TRAINED
+from claims.robustness import SPACES, affine_mean, corruption_error, fgsm_accuracy
 from claims.scope import in_order, minus
 
 LEGEND = (
     "Mean ± sample standard deviation (seeds done). Differences are to No Mixup at the same seeds, with their paired "
     "95 % t interval."
 )
-TRAINED = (METHODS, "size", "loss", "layers", "official")
 METRICS = {
     "test_error": "test error (%)",
     "test_nll": "test NLL",
     "test_ece": "ECE",
-    "last_epoch_test_error": "last epoch",
+    "last_epoch_test_error": "test error of the last epoch (%)",
 }
 EVALUATED = {  # of the methods alone
     "confidence_gap": ("confidence - accuracy (points)", lambda scope, method: scope.confidence_gap(method)),
     "affine": ("error on eight affine sets (%)", affine_mean),
-    "fgsm": ("accuracy under FGSM (%)", fgsm_accuracy),
+    **{
+        f"fgsm_{space}": (f"accuracy under FGSM, {words} (%)", functools.partial(fgsm_accuracy, space=space))
+        for space, words in SPACES.items()
+    },
     "corruption": ("error under corruptions (%)", corruption_error),
 }
 COLUMNS = [
@@ -48,7 +51,7 @@ COLUMNS = [
 def none_of(row, rows):
     """The row of No Mixup that a row is compared with: that of its own variant, or the plain one."""
     found = [one for one in rows if one.method == "none" and one.variant in (row.variant, "")]
-    return next((one for one in found if one.variant == row.variant), found[0] if found else None)
+    return next((one for one in found if one.variant == row.variant), found[0])
 
 
 def frame(scope):
@@ -60,19 +63,19 @@ def frame(scope):
             none = none_of(row, shown.rows)
             for metric in METRICS:
                 own, other = (scope.metric(metric, one.method, part, one.variant) for one in (row, none))
-                found.append(line(scope, part, row, metric, len(shown.seeds), own, other))
+                found.append(line(scope, part, row, metric, own, None if row == none else other))
             for name, (_, number) in EVALUATED.items() if part == METHODS else ():
                 own, other = (number(scope, one.method) for one in (row, none))
-                found.append(line(scope, part, row, name, len(shown.seeds), own, other))
+                found.append(line(scope, part, row, name, own, None if row == none else other))
     return pd.DataFrame(found, columns=COLUMNS)
 
 
-def line(scope, part, row, metric, wanted, own, none):
-    """A row of frame: a number by seed, and that of No Mixup."""
+def line(scope, part, row, metric, own, none):
+    """A row of frame: a number by seed, and that of No Mixup, None in its own row."""
     mean, std = comparison.average(in_order(own))
-    apart = Part("", {} if own is none or own == none else minus(own, none))
+    apart = Part("", {} if none is None else minus(own, none))
     cell = part, scope.model, row.method, row.variant, row.label, metric
-    return *cell, len(own), wanted, mean, std, apart.mean, apart.interval.low, apart.interval.high
+    return *cell, len(own), scope.wanted(part), mean, std, apart.mean, apart.interval.low, apart.interval.high
 
 
 def markdown(scope, table):

@@ -35,13 +35,15 @@ def parser():
     found = train.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     add = found.add_argument
     add("--records", nargs="+", type=Path, metavar="DIR", help="of scripts/study.py (default: all published ones)")
-    add("--out", type=Path, default=PUBLISHED, help="gets claims.md and study/ (default results/published)")
+    add("--out", type=Path, help="gets claims.md and study/ (default, without --records: results/published)")
     add("--readme", type=Path, metavar="FILE", help="a page whose section `What holds` is to be written anew")
     return found
 
 
 def folders(args):
-    """The folders of records to read. Raises BadInput where none is published."""
+    """The folders of records to read. Raises BadInput where none is published, or others would replace those."""
+    if args.records and not args.out:
+        raise BadInput("--records needs --out, which gets what follows from them")
     found = args.records or [path for scale in SCALES if (path := PUBLISHED / "study" / scale).is_dir()]
     if not found:
         raise BadInput(f"{PUBLISHED / 'study'} holds no records: bash scripts/study.sh cpu makes them")
@@ -80,11 +82,12 @@ def make(args):
     scopes = [Scope(records, model) for records in map(evidence.read, folders(args)) for model in records.models]
     found, section = derive(scopes)
     readme = page.with_section(args.readme, section) if args.readme else None
-    write(found, args.out)
+    out = args.out or PUBLISHED
+    write(found, out)
     if readme:
         write_whole(args.readme, lambda file: file.write(readme.encode()))
     print(section)
-    print(f"written to {args.out / 'claims.md'} and {args.out / 'study'}")
+    print(f"written to {out / 'claims.md'} and {out / 'study'}")
     return 0
 
 

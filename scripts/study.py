@@ -1,12 +1,13 @@
 """The reduced study of the paper's claims: train and evaluate what is missing, collect the records, derive the claims.
 
-python scripts/study.py cpu                     # 108 runs of minutes each, and the evaluations of 27 of them
+python scripts/study.py cpu                     # 126 runs of minutes each, and the evaluations of 45 of them
 python scripts/study.py gpu --dry-run           # every run, its state, the hours it takes on this device
 python scripts/study.py cpu --no-run            # collect and derive from what is there
 
 Its tables are recipes.STUDIES. The methods' runs come first, then those of the parts, all seed by seed; then the
 evaluations of the methods' runs, and how diverse interpolated states are in their networks. It can be stopped at any
-moment; the same command goes on. Of an unfinished study the claims say how many seeds they rest on.
+moment; the same command goes on. Of an unfinished study the claims say how many seeds they rest on. --models and a
+smaller --seeds choose what is trained; all that is there is collected.
 
 <out> gets the runs; <out>/records what claims are derived from (see claims/evidence.py), small enough for git; and
 claims.md, tables and figures (see scripts/claims.py).
@@ -41,14 +42,14 @@ def parser():
     add = found.add_argument
     add("scale", choices=recipes.STUDIES)
     add("--models", "--model", nargs="+", help="of the study's, by default all")
-    add("--seeds", type=int, metavar="N", help="seeds 0 to N - 1, by default the study's, 3")
+    add("--seeds", type=int, metavar="N", help="seeds 0 to N - 1, by default 5 of the methods, 3 of the parts")
     launcher.add_flags(found)
     add("--dry-run", action="store_true", help="list the runs, their state and hours, launch nothing")
     add("--no-run", action="store_true", help="collect what is there, launch nothing")
     add("--records", type=Path, help="gets the records (default <out>/records)")
     train.add_run_flags(found, "gets runs, records and claims (default results/study/<scale>)", out=None)
-    whole = ("datasets", "methods", "recipe_tag", *recipes.OPTIONS)  # pairs need all methods, by the study's recipe
-    found.set_defaults(**dict.fromkeys(whole))
+    fixed = ("datasets", "methods", "recipe_tag", *recipes.OPTIONS)  # pairs need all methods, by the study's recipe
+    found.set_defaults(**dict.fromkeys(fixed))
     return found
 
 
@@ -107,7 +108,7 @@ def collect(plans, args, folder):
             for record, result in one.evaluations(run):
                 if result:
                     records.append(result)
-                    if result["evaluation"] == "affine":
+                    if result["evaluation"] == "activations":  # of the whole test set
                         add_predictions(predictions, record.images, cell)
         diverse += diversity_rows(diversity_file(run.files), cell)
     chosen = [(rows, results[stem]) for stem, rows in runs.items()]
@@ -115,7 +116,7 @@ def collect(plans, args, folder):
 
 
 def add_predictions(predictions, path, cell):
-    """Add to predictions what became of every clean test image, from the affine evaluation's file at path.
+    """Add to predictions what became of every clean test image, from an evaluation's file at path.
 
     Raises BadInput where it is damaged, or of other images than those before.
     """
@@ -138,6 +139,15 @@ def diversity_rows(path, cell):
     return [(*cell, row["method"], row["measure"], row["mean"]) for row in rows]
 
 
+def whole(args):
+    """The plans of the whole study, whatever part of it the command line chooses."""
+    found = []
+    for name, table in recipes.STUDIES[args.scale].items():
+        seeds = max(len(table.seeds), args.seeds or 0)
+        found.append(tables.plan(name, argparse.Namespace(**vars(args) | {"models": None, "seeds": seeds}), ()))
+    return found
+
+
 def make(args):
     """Do what a command line asks for; 1 where a run failed."""
     plans = [tables.plan(name, args, ()) for name in recipes.STUDIES[args.scale]]
@@ -150,7 +160,7 @@ def make(args):
         failed += launcher.launch(trainings(plans, args), args)
         failed += launcher.launch(evaluations(plans, args), args)
     folder = args.records or out / "records"
-    collect(plans, args, folder)
+    collect(whole(args), args, folder)
     claims.make(claims.parser().parse_args(["--records", str(folder), "--out", str(out)]))
     return 1 if failed else 0
 

@@ -30,8 +30,8 @@ def plain_error(part, method, variant, seed):
     return 60 + 2.0 * rank + 3 * seed + NOISE[(rank + seed + len(variant)) % len(NOISE)]
 
 
-def make(folder, error=plain_error, scale="cpu", seeds=(0, 1, 2), evaluated=True, gap=0.1):
-    """Write the records of a study at a scale below folder; returns it.
+def make(folder, error=plain_error, scale="cpu", seeds=None, evaluated=True, gap=0.1):
+    """Write the records of a study at a scale below folder; returns it. seeds: of all parts, by default the tables'.
 
     error(part, method, variant, seed): test error in percent, None for a run that is missing; evaluated: with
     evaluations, whose errors follow the clean one; gap: confidence minus accuracy of all methods.
@@ -43,11 +43,11 @@ def make(folder, error=plain_error, scale="cpu", seeds=(0, 1, 2), evaluated=True
             continue
         part = evidence.part_of(name, scale)
         for row in table.rows:
-            for seed in seeds:
+            for seed in seeds or table.seeds:
                 value = error(part, row.method, row.variant, seed)
                 if value is not None:
                     runs.append(([[part, row.variant]], result(table, row, seed, value, model)))
-    for _, one in runs[: len(regularizers.PAPER) * len(seeds)]:
+    for _, one in (run for run in runs if run[0] == [["methods", ""]]):
         method, seed, value = one["method"], one["seed"], one["test_error"]
         epochs += [(model, method, seed, epoch, 4.0 - epoch, value) for epoch in range(3)]
         if evaluated:
@@ -95,13 +95,14 @@ def records_of(run):
     def case(value, **more):
         return {"error": value, "nll": value / 20, "ece": 0.1} | more
 
-    yield record("affine", {"clean": case(error)} | {name: case(error + 5) for name in affine.SETS})
-    curve = [10.0 - rank - 0.01 * run["seed"]] * 4
-    curves = {stage: {"magnitude": curve, "relu": curve} for stage in STAGES}
+    yield record("affine", {"clean": case(error)} | {name: case(error + 5 + i) for i, name in enumerate(affine.SETS)})
+    levels = {stage: (i + 1) * (10.0 - rank - 0.01 * run["seed"]) for i, stage in enumerate(STAGES)}
+    curves = {stage: {"magnitude": [level, level], "relu": [0.0, 0.0]} for stage, level in levels.items()}
     yield record("activations", {"clean": case(error)}, curves=curves)
-    official = {f"official@{epsilon}": case(error) for epsilon in attacks.OFFICIAL_EPSILONS}
-    yield record("fgsm", official | {f"pixel@{epsilon}": case(error) for epsilon in attacks.PIXEL_EPSILONS})
-    sums = {name: len(SEVERITIES) * (error + 8) for name in SCORED}
+    official = {f"official@{epsilon}": case(error + i / 10) for i, epsilon in enumerate(attacks.OFFICIAL_EPSILONS)}
+    pixel = {f"pixel@{epsilon}": case(error - rank - i / 10) for i, epsilon in enumerate(attacks.PIXEL_EPSILONS)}
+    yield record("fgsm", official | pixel)
+    sums = {name: len(SEVERITIES) * (error + i) for i, name in enumerate(SCORED)}
     yield record("corruption", {"clean": case(error)}, sums=sums, mean_error=error + 8, source="generated")
     cases = {"clean": case(error), "ddn": case(100.0, median_distance=0.81)}
     cases |= {f"{attack}@8/255": case(error + 1) for attack in ("deepfool", "ddn", "cw")}

@@ -98,7 +98,7 @@ def test_a_study_launches_trainings_then_evaluations_and_says_where_one_failed(t
     monkeypatch.setattr(launcher, "launch", launch)
     assert study.main(arguments(tmp_path, "--seeds", "1")) == 1
     assert [len(jobs) for jobs in launched] == [36, 9]
-    assert "(9 of 27 runs, 0.09 hours)" in (tmp_path / "cpu/claims.md").read_text()
+    assert "(9 of 45 runs, 0.09 hours)" in (tmp_path / "cpu/claims.md").read_text()
 
 
 def test_all_methods_see_the_same_images_in_the_same_order_and_start_alike(tmp_path):
@@ -121,9 +121,26 @@ def test_all_methods_see_the_same_images_in_the_same_order_and_start_alike(tmp_p
 # ---- collecting ----
 
 
+def test_all_that_is_there_is_collected_whatever_is_launched(tmp_path):
+    """More seeds than the tables have, and fewer asked for now."""
+    args = study.parser().parse_args(arguments(tmp_path, "--seeds", "6"))
+    for run in tables.plan("study_cpu", args, ()).grid.runs():
+        if run.cell.method == "none":
+            finish(run)
+    assert study.main(arguments(tmp_path, "--no-run", "--seeds", "6")) == 0
+    text = (tmp_path / "cpu/claims.md").read_text()
+    assert "methods 0 to 5; size, loss, layers, official 0 to 5" in text or "methods, size" in text
+    assert "(6 of 54 runs, 0.06 hours)" in text
+    assert study.main(arguments(tmp_path, "--no-run", "--seeds", "1", "--models", "preactresnet18")) == 0
+    text = (tmp_path / "cpu/claims.md").read_text()
+    assert "Seeds: methods 0 to 4; size, loss, layers, official 0 to 2." in text
+    assert "(5 of 45 runs, 0.05 hours)" in text and "0.1 hours of training" in text  # a run of several parts once
+
+
 def test_what_is_there_is_collected(plans, tmp_path):
     args, everything = plans
-    methods, affine = (one for one in everything if one.grid.name in ("study_cpu", "study_cpu_affine"))
+    names = ("study_cpu", "study_cpu_affine", "study_cpu_activations")
+    methods, affine, activations = (one for one in everything if one.grid.name in names)
     hard, plain = (
         next(run for run in methods.grid.runs() if run.cell.method == name) for name in ("patchup_hard", "none")
     )
@@ -131,13 +148,20 @@ def test_what_is_there_is_collected(plans, tmp_path):
     doubled = next(run for run in loss.grid.runs() if run.cell.variant == "2xL1")
     for run in (hard, plain, doubled):
         finish(run)
-    evaluate(affine, hard)
+    evaluate(affine, hard, LABELS[:20])
+    evaluate(activations, hard)
     measure_diversity(hard)
     study.collect(everything, args, tmp_path)
     found = evidence.read(tmp_path)
     model = "preactresnet18"
     parts = {key[:2] for key in found.runs if key[3] == "patchup_hard"}
-    assert parts == {("methods", ""), ("size", "10x100"), ("layers", "random_k"), ("official", "")}
+    assert parts == {
+        ("methods", ""),
+        ("size", "10x100"),
+        ("layers", "random_k"),
+        ("official", ""),
+        ("official", "k<=2"),
+    }
     assert found.runs["loss", "2xL1", model, "patchup_soft", 0]["recipe"]["loss_terms"] == "first"
     assert sum(map(len, (path.read_text().splitlines() for path in [tmp_path / "runs.jsonl"]))) == 3
     record = found.evaluations["affine", model, "patchup_hard", 0]
@@ -164,11 +188,11 @@ def test_without_any_run_and_with_a_damaged_one(tmp_path, capsys):
 def test_evaluations_of_other_images_are_refused(tmp_path, capsys):
     given = arguments(tmp_path, "--no-run", "--seeds", "1")
     args = study.parser().parse_args(given)
-    affine = tables.plan("study_cpu_affine", args, ())
-    runs = affine.grid.runs()[:2]
+    activations = tables.plan("study_cpu_activations", args, ())
+    runs = activations.grid.runs()[:2]
     for run in runs:
         finish(run)
-        record = evaluate(affine, run, LABELS[:: 1 if run is runs[0] else -1])
+        record = evaluate(activations, run, LABELS[:: 1 if run is runs[0] else -1])
     assert study.main(given) == 2
     assert f"{record.images} is of other images" in capsys.readouterr().err
     record.images.write_bytes(b"PK")
@@ -185,3 +209,12 @@ def test_a_study_is_of_its_own_recipe_and_methods(tmp_path, flag):
 def test_a_network_that_a_study_lacks_is_named(tmp_path, capsys):
     assert study.main(arguments(tmp_path, "--models", "wrn28_10", "--no-run")) == 2
     assert "study_cpu has no wrn28_10 among its models" in capsys.readouterr().err
+
+
+def test_a_row_that_is_the_networks_own_shows_its_run():
+    args = study.parser().parse_args(["gpu", "--seeds", "1"])
+    runs = tables.plan("study_gpu_official", args, ()).grid.runs()
+    stems = {(run.cell.model, run.cell.method, run.cell.variant): run.files.stem for run in runs}
+    for model, own, other in (("preactresnet18", "k<=2", "k<=3"), ("wrn28_10", "k<=3", "k<=2")):
+        hard = model, "patchup_hard"
+        assert stems[*hard, own] == stems[*hard, ""] != stems[*hard, other]
