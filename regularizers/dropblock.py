@@ -18,7 +18,7 @@ import math
 import torch
 
 from .base import Regularizer, check_layers, check_positive
-from .patchup import adjusted_gamma
+from .patchup import adjusted_gamma, spread
 
 
 def draws_needed(count, prob):
@@ -43,21 +43,16 @@ def block_mask_from_seeds(positions, shape, block_size):
     one feature further up and left than down and right.
     """
     *maps, height, width = shape
+    before, after = block_size // 2, (block_size - 1) // 2
     rows, columns = height + block_size - 1, width + block_size - 1  # a padded map holds every block whole
     size = math.prod(maps) * rows * columns
     index, within = positions // (height * width), positions % (height * width)
-    corner = (index * rows + within // width) * columns + within % width  # a block's first feature on the padded map
-    dropped = torch.zeros(size + block_size * columns, dtype=torch.bool, device=positions.device)  # the end is a bin
-    strip = corner.clamp(max=size)[:, None] + torch.arange(block_size, device=positions.device)
-    dropped.index_fill_(0, strip.flatten(), True)
-    done = 1
-    while done < block_size:  # the top rows of the blocks, spread downwards by doubling
-        step = min(done, block_size - done)
-        dropped[step * columns :] |= dropped[: -step * columns].clone()
-        done += step
-    before = block_size // 2
-    padded = dropped[:size].view(*maps, rows, columns)
-    return padded[..., before : before + height, before : before + width]
+    start = (index * rows + within // width + after) * columns + within % width  # of a block's row on the padded map
+    strips = torch.zeros(size + block_size, dtype=torch.bool, device=positions.device)  # the end is a bin
+    strip = start.clamp(max=size)[:, None] + torch.arange(block_size, device=positions.device)
+    strips.index_fill_(0, strip.flatten(), True)
+    dropped = spread(strips[:size].view(*maps, rows, columns), block_size, -2)
+    return dropped[..., before : before + width]
 
 
 def drop(h, dropped):
