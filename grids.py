@@ -123,9 +123,9 @@ class Grid:
             options = recipes.applicable(cell.method, self.table.overrides | overrides)
             return options, recipes.resolve(*cell[:3], seed, images=images, **options)
 
-        _, plain = resolved(self.overrides)  # a row that changes nothing of it shows its run
-        changed = {name: value for name, value in row.overrides.items() if getattr(plain, name) != value}
-        overrides = self.overrides | changed
+        _, plain = resolved(self.overrides)
+        changes = any(getattr(plain, name) != value for name, value in row.overrides.items())
+        overrides = self.overrides | (row.overrides if changes else {})  # a row that changes nothing shows its run
         options, recipe = resolved(overrides)
         return Run(cell, recipe, RunFiles(self.folder(overrides), recipe), options)
 
