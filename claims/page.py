@@ -7,10 +7,10 @@ import pandas as pd
 import comparison
 import recipes
 from claims import evidence, statistics
-from claims.accuracy import errors
-from claims.claim import FAILS, OPEN, corrected
+from claims.accuracy import HARD, SOFT, sized
+from claims.claim import FAILS, OPEN, Part, corrected
 from claims.evidence import METHODS, TRAINED
-from claims.scope import in_order, paper
+from claims.scope import in_order, label, minus, paper
 from records import BadInput
 
 RULE = """\
@@ -249,10 +249,15 @@ def what_holds(scopes, claims):
 
 
 def to_none(scope):
-    """What PatchUp does to the test error, in a sentence."""
-    parts = [errors(scope, method, "none") for method in ("patchup_soft", "patchup_hard")]
-    words = ", ".join(f"{part.name.partition(' - ')[0]} {part.in_words}" for part in parts)
-    return f"PatchUp's test error less No Mixup's at the same seeds, in points: {words} ({parts[0].n} seeds)."
+    """What PatchUp does to the test error after this and after fewer epochs, in a sentence."""
+    own = scope.images_a_class, scope.recipe()["epochs"]
+    shorter = [size for size in recipes.STUDY_SIZES[scope.scale] if size[0] == own[0] and size[1] < own[1]]
+    found = []
+    for size in (own, *shorter):
+        parts = [Part("", minus(sized(scope, method, size), sized(scope, "none", size))) for method in (SOFT, HARD)]
+        words = ", ".join(f"{label(method)} {part.in_words}" for method, part in zip((SOFT, HARD), parts))
+        found.append(f"after {size[1]} epochs {words} ({parts[0].n} seeds)")
+    return f"PatchUp's test error less No Mixup's at the same seeds, in points: {'; '.join(found)}."
 
 
 READING = """\
