@@ -207,7 +207,7 @@ def draw_robustness(frame):
 TITLES = {
     "affine": "affine sets",
     "fgsm": "FGSM, by epsilon (of 255: on pixels, else in normalised input)",
-    "corruption": "kinds of corruption, mean over three to four and their severities",
+    "corruption": "corruptions by kind, mean over its three or four and their severities",
 }
 
 
