@@ -117,8 +117,8 @@ def claim13(scope):
             "Measured in trained networks at k = 2: the participation ratio of the displacements of one state towards "
             "one partner (1 is a line), and the distance to the nearest segment between two real states of a batch, in "
             "units of the mean distance between real states. For ManifoldMixup they are 1 and 0 by construction; "
-            "PatchUp's follow mostly from mask and lambda, in untrained networks too, and say what the layers above are "
-            "fed, not that it helps.",
+            "PatchUp's follow mostly from mask and lambda, in untrained networks too, and say what the layers above "
+            "are fed, not that it helps.",
         ),
     )
 
