@@ -123,10 +123,11 @@ class Grid:
             options = recipes.applicable(cell.method, self.table.overrides | overrides)
             return options, recipes.resolve(*cell[:3], seed, images=images, **options)
 
-        _, plain = resolved(self.overrides)
-        changes = any(getattr(plain, name) != value for name, value in row.overrides.items())
-        overrides = self.overrides | (row.overrides if changes else {})  # a row that changes nothing shows its run
+        overrides = self.overrides
         options, recipe = resolved(overrides)
+        if any(getattr(recipe, name) != value for name, value in row.overrides.items()):  # else it shows the plain run
+            overrides = overrides | row.overrides
+            options, recipe = resolved(overrides)
         return Run(cell, recipe, RunFiles(self.folder(overrides), recipe), options)
 
     def runs(self):

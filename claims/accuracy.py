@@ -169,7 +169,7 @@ def identity(scope, first, second):
     if not apart or len(seeds) < 2:
         return "Tested on Soft PatchUp alone. Runs of L1 and of L2 are missing."
     return (
-        f"Tested on Soft PatchUp alone. Runs of L1 and L2 at one seed can differ by rounding alone, which training "
+        "Tested on Soft PatchUp alone. Runs of L1 and L2 at one seed can differ by rounding alone, which training "
         f"amplifies: they end at most {max(map(abs, apart.values())):.2f} points of test error apart, L1's of "
         f"different seeds {max(seeds) - min(seeds):.2f}."
     )

@@ -48,11 +48,6 @@ class Part:
         return self
 
     @property
-    def name(self):
-        """What it is called among the parts of its claim."""
-        return self.what.rpartition(",")[0]
-
-    @property
     def values(self):
         """The differences, numpy [seeds]."""
         return in_order(self.differences)
@@ -116,11 +111,6 @@ class Group:
     def singles(self):
         """The differences that it consists of."""
         return self.parts
-
-    @property
-    def name(self):
-        """What it is called among the parts of its claim."""
-        return self.what.rpartition(",")[0]
 
     @property
     def nearest(self):
@@ -199,6 +189,6 @@ class Claim:
 
     def counted(self, verdict, word):
         """`2 hold (this one, that one)` for the parts with a verdict of their own."""
-        names = dict.fromkeys(part.name for part in self.parts if part.verdict == verdict)
-        count = sum(part.verdict == verdict for part in self.parts)
-        return f"{count} {word}" + f" ({'; '.join(names)})" * (0 < count < len(self.parts))
+        names = [part.what.rpartition(",")[0] for part in self.parts if part.verdict == verdict]  # without the metric
+        count = len(names)
+        return f"{count} {word}" + f" ({'; '.join(dict.fromkeys(names))})" * (0 < count < len(self.parts))

@@ -129,7 +129,7 @@ def test_all_that_is_there_is_collected_whatever_is_launched(tmp_path):
             finish(run)
     assert study.main(arguments(tmp_path, "--no-run", "--seeds", "6")) == 0
     text = (tmp_path / "cpu/claims.md").read_text()
-    assert "methods 0 to 5; size, loss, layers, official 0 to 5" in text or "methods, size" in text
+    assert "Seeds: methods, size, loss, layers, official 0 to 5." in text
     assert "(6 of 54 runs, 0.06 hours)" in text
     assert study.main(arguments(tmp_path, "--no-run", "--seeds", "1", "--models", "preactresnet18")) == 0
     text = (tmp_path / "cpu/claims.md").read_text()
