@@ -107,8 +107,11 @@ class Grid:
 
     def wanted(self):
         """{Cell: the number of its runs}."""
-        count = len(self.table.seeds)
-        return {cell: 0 if cell.method in self.table.cited else count for cell in self.cells()}
+        return {cell: len(self.seeds(cell, row)) for cell, row in self.cells().items()}
+
+    def seeds(self, cell, row):
+        """The seeds of a cell, which may have fewer than the table; none of a cited method."""
+        return () if cell.method in self.table.cited else self.table.seeds[: row.seeds]
 
     def paper(self):
         """The paper's numbers (see paper_numbers)."""
@@ -132,8 +135,10 @@ class Grid:
 
     def runs(self):
         """All runs, seed by seed, so that every cell has a first number early."""
-        cells = [cell for cell, count in self.wanted().items() if count]
-        return [self.run(cell, seed) for seed in self.table.seeds for cell in cells]
+        cells = self.cells().items()
+        return [
+            self.run(cell, seed) for seed in self.table.seeds for cell, row in cells if seed in self.seeds(cell, row)
+        ]
 
     def remember(self):
         """Keep what the recipe tag means beside its runs, for later command lines."""

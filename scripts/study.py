@@ -56,17 +56,15 @@ def parser():
 # ---- launching ----
 
 
-def trainings(plans, args):
-    """The launcher.Jobs that train, the methods' before the parts', each seed by seed."""
-    jobs = tables.jobs_of([one for one in plans if not one.script], args)
-    first = {run.files.stem for run in plans[0].grid.runs()}
-    return sorted(jobs, key=lambda job: (job.files.stem not in first, job.recipe.seed))
-
-
-def evaluations(plans, args):
-    """The launcher.Jobs that evaluate the methods' runs and measure the diversity in their networks."""
-    jobs = tables.jobs_of([one for one in plans if one.script], args)
-    return [with_diversity(job, args) if job.recipe.method in diversity.METHODS else job for job in jobs]
+def jobs_of(plans, args):
+    """The launcher.Jobs of all plans, seed by seed, each run with its evaluations right after its training."""
+    jobs = tables.jobs_of(plans, args)
+    evaluated = {run.files.stem for one in plans if one.script for run in one.grid.runs()}
+    jobs = [
+        with_diversity(job, args) if job.files.stem in evaluated and job.recipe.method in diversity.METHODS else job
+        for job in jobs
+    ]
+    return sorted(jobs, key=lambda job: job.recipe.seed)  # stable: the methods' before the parts'
 
 
 def with_diversity(job, args):
@@ -157,8 +155,7 @@ def make(args):
         launcher.dry_run(tables.jobs_of(plans, args), args, out)
         return 0
     if not args.no_run:
-        failed += launcher.launch(trainings(plans, args), args)
-        failed += launcher.launch(evaluations(plans, args), args)
+        failed += launcher.launch(jobs_of(plans, args), args)
     folder = args.records or out / "records"
     collect(whole(args), args, folder)
     claims.make(claims.parser().parse_args(["--records", str(folder), "--out", str(out)]))
