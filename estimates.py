@@ -41,7 +41,7 @@ def pool(dataset, folder):
     """
     if dataset != "folder":
         return TRAIN_IMAGES[dataset], True
-    found = sources.find("folder", Path(folder))
+    found = sources.folder(Path(folder))
     return tuple(np.bincount(found.parts["train"].labels).tolist()), "val" not in found.parts
 
 

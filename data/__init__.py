@@ -3,7 +3,7 @@
     data = load("cifar100", "datasets", seed=0, **defaults)
     for x, y in data.train.batches(100, "cuda", epoch=3): ...
 
-Images live below the data directory, never in the repository. FACTS holds each data set's defaults.
+Images live below the data directory, never in the repository. FACTS holds what is known of each data set.
 """
 
 import os
@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from . import cache, sources
-from .facts import FACTS, DataError, Facts
+from . import cache
+from .errors import DataError
+from .facts import FACTS, Facts
 from .loaders import TRAIN, VAL, Loader, MemoryLoader, Pool, StreamLoader, normalise
 from .splits import split
 
@@ -53,7 +54,7 @@ def load(
 
     val_per_class: training images per class held out for validation, at least 1 (None: a tenth of each class);
     train_per_class: at most so many of the others are trained on (None: all). A folder's own val/ takes their place.
-    image_size: pixels; to be given for `folder`, free for `imagenet`, fixed for the others.
+    image_size: pixels, where the data set leaves it free; to be given where it has no default.
     padding: pixels around an image before the random crop; flip: mirror at random (None: FACTS). Streamed sets are
     cropped as ImageNet is and take no padding. augment_val: validation images are augmented as in the official code.
     workers: processes that decode (None: one a core, at most 8; 0: this one).
@@ -91,8 +92,10 @@ def load(
 
 def _pools(name, root, size, padding, workers):
     """({part: pool}, classes, loader class) for parts train, test and, where a folder has its own, val."""
-    source = sources.find(name, root)
-    if name == "imagenet" or (name == "folder" and source.pixels(size) > MEMORY_LIMIT):
+    facts = FACTS[name]
+    source = facts.reader(root)
+    too_large = source.pixels(size) > MEMORY_LIMIT
+    if too_large if facts.streamed is None else facts.streamed:
         return source.parts, source.classes, partial(StreamLoader, image_size=size, workers=workers)
     arrays = _decoded(name, root, source, size, workers)
     parts = [part for part in ("train", "val", "test") if f"{part}_labels" in arrays]
@@ -104,17 +107,16 @@ def _decoded(name, root, source, size, workers):
     """The arrays of a source whose images live in memory, from the cache where it holds."""
 
     def read():
-        return source.arrays(size, name != "folder", workers, name)
+        return source.arrays(size, not FACTS[name].free_size, workers, name)
 
-    if name == "digits":
-        return read()
-    return cache.load(root / ".cache", f"{name}-{size}", cache.fingerprint(str(root), source.files()), read)
+    files = list(source.files())
+    return cache.load(root / ".cache", f"{name}-{size}", cache.fingerprint(str(root), files), read) if files else read()
 
 
 def _image_size(name, facts, image_size):
-    if name == "folder" and image_size is None:
-        raise DataError("folder needs image_size: the side in pixels to which its images are scaled and cropped")
-    if name not in ("folder", "imagenet") and image_size not in (None, facts.image_size):
+    if not (image_size or facts.image_size):
+        raise DataError(f"{name} needs image_size: the side in pixels to which its images are scaled and cropped")
+    if not facts.free_size and image_size not in (None, facts.image_size):
         raise DataError(f"image_size of {name} is {facts.image_size} and cannot be {image_size}")
     return image_size or facts.image_size
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .facts import FACTS, DataError
+from .errors import DataError
 
 PAGES = {
     "cifar10": "https://www.cs.toronto.edu/~kriz/cifar.html",
@@ -21,16 +21,16 @@ TIMEOUT = 20  # seconds without an answer after which a download is given up
 
 def cifar(name, data_dir):
     """(files, read) of CIFAR in data_dir/cifar-10-batches-py or cifar-100-python; unpacked or downloaded if missing."""
-    from torchvision.datasets import CIFAR10, CIFAR100
+    from torchvision import datasets
     from torchvision.datasets.utils import extract_archive
 
-    kind = CIFAR100 if name == "cifar100" else CIFAR10
+    kind = getattr(datasets, name.upper())
     folder = data_dir / kind.base_folder
     sums = {folder / file: md5 for file, md5 in kind.train_list + kind.test_list}
     sums[folder / kind.meta["filename"]] = kind.meta["md5"]
     if not all(path.is_file() for path in sums):
         archive = data_dir / kind.filename
-        _fetch(name, kind.url, archive, kind.tgz_md5)
+        _fetch(name, data_dir, kind.url, archive, kind.tgz_md5)
         _check(name, archive, kind.tgz_md5)
         with tempfile.TemporaryDirectory(dir=data_dir, prefix=".unpacking-") as unpacked:
             extract_archive(str(archive), unpacked)
@@ -54,7 +54,7 @@ def _read_cifar(name, kind, data_dir, sums):
             raise DataError(
                 f"{next(iter(sums)).parent} does not hold {name} ({type(error).__name__}: {error})"
             ) from error
-        out |= _checked(name, part, images, labels, next(iter(sums)).parent)
+        out |= _checked(name, part, images, labels, len(out["classes"]), next(iter(sums)).parent)
     return out
 
 
@@ -67,7 +67,7 @@ def svhn(data_dir):
     for part in ("train", "test"):
         url, file, md5 = SVHN.split_list[part]
         sums[folder / file] = md5
-        _fetch("svhn", url, folder / file, md5)
+        _fetch("svhn", data_dir, url, folder / file, md5)
     return list(sums), partial(_read_svhn, SVHN, folder, sums)
 
 
@@ -81,13 +81,12 @@ def _read_svhn(kind, folder, sums):
             raise DataError("svhn needs SciPy: pip install scipy") from None
         except Exception as error:  # so does reading MATLAB's format
             raise DataError(f"{path} is not SVHN's file ({type(error).__name__}: {error})") from error
-        out |= _checked("svhn", part, np.ascontiguousarray(data.data), data.labels, path)
+        out |= _checked("svhn", part, np.ascontiguousarray(data.data), data.labels, 10, path)
     return out
 
 
-def _checked(name, part, images, labels, path):
+def _checked(name, part, images, labels, classes, path):
     """The part's arrays, or DataError where images or labels are not the data set's."""
-    classes = FACTS[name].num_classes
     if images.dtype != np.uint8 or images.shape != (len(labels), 3, 32, 32):
         raise DataError(f"{path}: {part} images {images.dtype} {images.shape} with {len(labels)} labels are not {name}")
     wrong = labels[(labels < 0) | (labels >= classes)]
@@ -106,7 +105,7 @@ def _check(name, path, md5):
         )
 
 
-def _fetch(name, url, path, md5):
+def _fetch(name, data_dir, url, path, md5):
     """Download path if it is missing: whole and with the right checksum, or not at all."""
     from torchvision.datasets.utils import download_url
 
@@ -126,8 +125,7 @@ def _fetch(name, url, path, md5):
     ) as error:  # no network, no right to write, or a checksum that differs
         raise DataError(
             f"{path} is missing and could not be downloaded ({error}): get {path.name} from {PAGES[name]} and put it "
-            f"into {path.parent}, or images into {path.parent if name == 'svhn' else path.parent / name}"
-            "/{train,test}/<class>/"
+            f"into {path.parent}, or images into {data_dir / name}/{{train,test}}/<class>/"
         ) from error
     finally:
         socket.setdefaulttimeout(waited)

@@ -13,7 +13,8 @@ import torch
 
 from . import cache, corruption_tables, corruptions
 from .corruptions import SEVERITIES
-from .facts import DataError
+from .errors import DataError
+from .facts import FACTS
 from .images import pixels, read_image
 from .loaders import Loader, MemoryLoader
 from .sources import scan
@@ -21,8 +22,6 @@ from .workers import parallel
 
 KEPT_BYTES = 12 * 2**30  # of all cases together, above which they are not kept
 CHUNK_VALUES = 2**22  # colour values that a process corrupts at a time: tens of them are held as float64 on the way
-RECORDS = {"cifar10": 2535967, "cifar100": 3555552, "tiny_imagenet": 2536630, "imagenet": 2235448}  # at zenodo.org
-CASE_IMAGES = {"cifar10": 10000, "cifar100": 10000, "tiny_imagenet": 10000, "imagenet": 50000}  # in the whole sets
 
 
 def chunks(rows, size):
@@ -56,7 +55,7 @@ class Generated:
         self.rows = test.positions
         self.labels = test.labels.cpu().numpy()[self.rows]
         self.name = f"{dataset.replace('_', '-')}-c-like"
-        source = "val" if dataset in ("tiny_imagenet", "imagenet") else "the test set"
+        source = FACTS[dataset].test_part
         size = "" if self.side == self.table else f" for {self.side} px images"
         table = f"{self.table} px table{size}"
         self.label = f"{self.name} (generated from {source}, {table}, {self.storage}, seed {seed})"
@@ -124,28 +123,30 @@ def released(folder, dataset, classes, side, names, limit, workers):
     limit: so many of the images, drawn once for everyone (None: all); workers: processes that decode image files.
     Raises DataError, naming the file, for what is missing, damaged or of other images or classes.
     """
-    if dataset not in RECORDS:
-        known = ", ".join(RECORDS)
+    official = FACTS[dataset].corrupted
+    if not official:
+        known = ", ".join(name for name, facts in FACTS.items() if facts.corrupted)
         raise DataError(f"{dataset} has no released corrupted set, {known} have: leave the folder out to generate one")
     if not folder.is_dir():
         raise DataError(f"{folder} is missing: {where(dataset)}")
-    if dataset.startswith("cifar"):
+    if official.arrays:
         return ReleasedArrays(folder, dataset, classes, side, names, limit)
     return ReleasedFolders(folder, dataset, classes, side, names, limit, workers)
 
 
 def where(dataset):
     """Where a released set comes from, in words."""
-    return f"get {dataset.replace('_', '-')}-c from https://zenodo.org/records/{RECORDS[dataset]} and unpack it there"
+    record = FACTS[dataset].corrupted.record
+    return f"get {dataset.replace('_', '-')}-c from https://zenodo.org/records/{record} and unpack it there"
 
 
 class Released:
     """What both layouts share: the label, and which images are taken."""
 
     def __init__(self, dataset, labels, limit):
-        n = len(labels)
-        part = "" if n == CASE_IMAGES[dataset] else f", {n} images"
-        self.label = f"{dataset.replace('_', '-')}-c (released, zenodo {RECORDS[dataset]}{part})"
+        n, official = len(labels), FACTS[dataset].corrupted
+        part = "" if n == official.images else f", {n} images"
+        self.label = f"{dataset.replace('_', '-')}-c (released, zenodo {official.record}{part})"
         everything = Loader(np.arange(n), seed=0, augment=None, mean=None, std=None)
         self.rows = everything.limited(limit).positions
         self.labels = labels[self.rows]

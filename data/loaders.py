@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageStat
 
 from . import augment
-from .facts import DataError
+from .errors import DataError
 from .images import fit, pixels, read_image
 from .workers import parallel
 

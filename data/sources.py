@@ -1,7 +1,7 @@
-"""Where the images of every data set come from, and what is refused.
+"""Where the images of every data set come from, and what is refused: one reader a data set.
 
-A source gives either the image files of every part, to be decoded or streamed, or ready arrays. The cache holds as long
-as its files stay as they are.
+A reader takes the data directory and gives a Source: either the image files of every part, to be decoded or streamed,
+or ready arrays. It raises DataError where the data set is missing or wrong.
 """
 
 import os
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from . import archives
-from .facts import FACTS, DataError
+from .errors import DataError
 from .images import SUFFIXES, Files, decode
 
 TINY_URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
@@ -52,20 +52,38 @@ class Source:
         return out
 
 
-def find(name, root):
-    """The Source of a data set below root, the data directory. Raises DataError where it is missing or wrong."""
-    if name == "digits":
-        return Source(read=_digits)
-    if name == "tiny_imagenet":
-        return _tiny_imagenet(root)
-    if name == "folder":
-        return _folder(root)
-    if name == "imagenet":
-        return _imagenet(root / name)
-    if any((root / name / part).is_dir() for part in ("train", "test")):
-        return _class_folders(name, root / name)
-    stamped, read = archives.svhn(root) if name == "svhn" else archives.cifar(name, root)
-    return Source(stamped=[str(path) for path in stamped], read=read)
+def cifar10(data_dir):
+    """CIFAR-10, from class folders or its archive."""
+    return _class_folders(data_dir / "cifar10", 10) or _archive(archives.cifar("cifar10", data_dir))
+
+
+def cifar100(data_dir):
+    """CIFAR-100, from class folders or its archive."""
+    return _class_folders(data_dir / "cifar100", 100) or _archive(archives.cifar("cifar100", data_dir))
+
+
+def svhn(data_dir):
+    """SVHN, from the class folders 0 to 9 or its files."""
+    source = _class_folders(data_dir / "svhn", 10)
+    if source and source.classes != [str(digit) for digit in range(10)]:
+        names = ", ".join(source.classes)
+        raise DataError(f"the class folders of {data_dir}/svhn/train must be the digits 0 to 9, not {names}")
+    return source or _archive(archives.svhn(data_dir))
+
+
+def _archive(opened):
+    files, read = opened
+    return Source(stamped=[str(path) for path in files], read=read)
+
+
+def _class_folders(root, count):
+    """The Source of root/train and root/test, which must hold so many class folders; None where neither is there."""
+    if not any((root / part).is_dir() for part in ("train", "test")):
+        return None
+    source = _scan_parts(root, {"train": "train", "test": "test"})
+    if len(source.classes) != count:
+        raise DataError(f"{root}/train holds {len(source.classes)} class folders: {root.name} has {count} classes")
+    return source
 
 
 def _visible(folder):
@@ -110,18 +128,8 @@ def _scan_parts(root, places):
     return Source(classes=classes, parts=parts)
 
 
-def _class_folders(name, root):
-    source = _scan_parts(root, {"train": "train", "test": "test"})
-    expected = FACTS[name].num_classes
-    if len(source.classes) != expected:
-        raise DataError(f"{root}/train holds {len(source.classes)} class folders: {name} has {expected} classes")
-    if name == "svhn" and source.classes != [str(digit) for digit in range(10)]:
-        raise DataError(f"the class folders of {root}/train must be the digits 0 to 9, not {', '.join(source.classes)}")
-    return source
-
-
-def _folder(root):
-    """train/ and test/, or train/ and val/ (then val/ is the test set), or all three."""
+def folder(root):
+    """A folder of one's images: train/ and test/, or train/ and val/ (then val/ is the test set), or all three."""
     if not root.is_dir():
         raise DataError(f"{root} is missing: images go to {root}/train/<class>/ and {root}/test/<class>/")
     if (root / "test").is_dir():
@@ -135,7 +143,9 @@ def _folder(root):
     return _scan_parts(root, places)
 
 
-def _imagenet(root):
+def imagenet(data_dir):
+    """ImageNet (ILSVRC2012), from class folders."""
+    root = data_dir / "imagenet"
     if not root.is_dir():
         raise DataError(
             f"{root} is missing: get the ILSVRC2012 images from https://image-net.org and put them into "
@@ -144,9 +154,12 @@ def _imagenet(root):
     return _scan_parts(root, {"train": "train", "test": "val"})
 
 
-def _tiny_imagenet(data_dir):
-    """The archive's own layout. Classes are sorted by wnid, as the official code's ImageFolder numbers them, not in
-    wnids.txt's order; wnids.txt may name any subset of them."""
+def tiny_imagenet(data_dir):
+    """Tiny-ImageNet, in its archive's layout.
+
+    Classes are sorted by wnid, as the official code's ImageFolder numbers them, not in wnids.txt's order; wnids.txt may
+    name any subset of them.
+    """
     root = data_dir / "tiny-imagenet-200"
     archive = data_dir / "tiny-imagenet-200.zip"
     if not root.is_dir():
@@ -193,7 +206,7 @@ def _text(path):
         raise DataError(f"{path} is not a text file") from None
 
 
-def _digits():
+def digits(_):
     """scikit-learn's 1,797 scans of 8x8 pixels, every pixel shown as 4x4 of the same value in RGB.
 
     Grey values 0..16 become 0..255. The first 1,000 are the training pool and the last 797 the test; the scans come
@@ -207,10 +220,11 @@ def _digits():
     grey = np.rint(scans.reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
     images = np.tile(grey.repeat(4, axis=2).repeat(4, axis=3), (1, 3, 1, 1))
     labels = labels.astype(np.int64)
-    return {
+    arrays = {
         "classes": np.array([str(digit) for digit in range(10)]),
         "train_images": images[:1000],
         "train_labels": labels[:1000],
         "test_images": images[1000:],
         "test_labels": labels[1000:],
     }
+    return Source(read=lambda: arrays)

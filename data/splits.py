@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .facts import DataError
+from .errors import DataError
 
 SPLIT = 0xDA7A0001  # keeps this choice apart from every other one made from the same seed
 

@@ -5,7 +5,7 @@ import signal
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from .facts import DataError
+from .errors import DataError
 
 
 class _Task(Dataset):

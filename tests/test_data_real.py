@@ -41,7 +41,7 @@ def test_tiny_imagenet_with_greyscale_images():
         50 * classes,
         50 * classes,
     ]
-    source = data.sources.find("tiny_imagenet", root).parts["train"]
+    source = data.FACTS["tiny_imagenet"].reader(root).parts["train"]
     grey = [i for i in range(len(source)) if Image.open(source.path(i)).mode == "L"]
     assert grey
     channels = loaded.train.images[grey[0]]

@@ -1,5 +1,6 @@
 """Every official format in miniature, and everything that is refused."""
 
+import dataclasses
 import hashlib
 import pickle
 import re
@@ -336,3 +337,14 @@ def test_scikit_learn_is_only_needed_for_digits(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(DataError, match="digits needs scikit-learn"):
         load("digits", "")
+
+
+def test_a_data_set_without_a_reader_is_an_error_and_never_another_one(tmp_path, monkeypatch):
+    known = dataclasses.asdict(data.FACTS["cifar10"]) | {"title": "Fashion", "corrupted": None}
+    with pytest.raises(TypeError, match="reader"):
+        data.Facts(**{name: value for name, value in known.items() if name != "reader"})
+    for part, count in (("train", 3), ("test", 1)):
+        write_classes(tmp_path / "fashion" / part, ("shirt", "shoe"), count, (32, 32))
+    fashion = data.Facts(**known | {"reader": lambda root: data.sources.folder(root / "fashion")})
+    monkeypatch.setitem(data.FACTS, "fashion", fashion)
+    assert load("fashion", tmp_path).classes == ["shirt", "shoe"]
