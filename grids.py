@@ -163,8 +163,6 @@ def grid_of(args, name=None):
     Raises BadInput where the table has no such part.
     """
     name = name or args.table
-    if name in recipes.UNKNOWN:
-        raise BadInput(f"{name} stands in the paper's appendix alone, which is not available: what it shows is unknown")
     table, chosen, part = recipes.TABLES[name], {}, ""
     for axis in AXES:
         wanted, there = getattr(args, axis) or getattr(table, axis), getattr(table, axis)

@@ -622,7 +622,6 @@ def study_tables(scale):
     return tables
 
 
-UNKNOWN = ("table9", "figure11", "figure12")  # in the paper's appendix alone, which is not available
 TABLES = {
     "table1": Table(
         "Table 1: test error and NLL on Tiny-ImageNet",

@@ -15,9 +15,9 @@ backward pass, alone and on the real shapes, over the time of a step of `none`. 
 
 import argparse
 import dataclasses
-import math
+import statistics
 import sys
-import tempfile
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,21 +27,28 @@ from scripts import check_install
 
 check_install.main()  # before anything else imports torchvision
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 
+import data
 import engine
 import models
 import recipes
 import train
+from data import corrupted
+from data.corruptions import SCORED, SEVERITIES
 from data.facts import TRAIN_IMAGES
+from data.loaders import TRAIN, MemoryLoader, Pool
 from records import BadInput, RunFailed, make_folder, write_json
-from scripts import card, hours, inputs, overheads, startup, targets
+from scripts import hours, targets, timing
 from scripts.hours import training_hours
 from scripts.timing import Case, Operations, at_work, medians, medians_apart, official_step, our_step, solver_seconds
 
 FEATURES = (100, 64, 32, 32)  # of PreActResNet18 at k = 1 and 2, on which PatchUp's operation is timed
 PATCHUP = {"soft": "patchup_soft", "hard": "patchup_hard"}
 OTHERS = ("none", "dropblock", "puzzlemix", "feature_cutmix")  # methods that the target `mixing` is not about
+EPOCHS = 4  # of the input pipeline, of which the first warms up
 
 
 # ---- what is measured ----
@@ -86,14 +93,14 @@ def methods(found, device, rounds, graphs=False):
 def at_a_time(found, device, rounds, graphs):
     """{name: its row} of the recipes in found, taking turns: seconds of a step and of the method's own operations.
 
-    And `solvers` of these for Puzzle Mix; on a GPU what card.counts says.
+    And `solvers` of these for Puzzle Mix; on a GPU what timing.counts says.
     """
     cases = {name: Case(recipe, device, graphs=graphs) for name, recipe in found.items()}
     steps = medians({name: case.step for name, case in cases.items()}, device, rounds)
     rows = {name: {"step": steps[name]} for name in found}
     if device.type == "cuda":
         for name, case in cases.items():
-            rows[name] |= card.counts(case)
+            rows[name] |= timing.counts(case)
     shared = next(iter(cases.values())).hidden()
     operations = {name: case.operations(*shared) for name, case in cases.items()}
     own = medians({name: one.run for name, one in operations.items()}, device, 2 * rounds + 1)
@@ -111,6 +118,17 @@ def formulations(none, device, rounds):
     return medians_apart(makers | {name: (our_step, (one, device)) for name, one in ours.items()}, device, rounds)
 
 
+def batches_a_second(device, dataset="cifar100", count=45000, batch_size=100):
+    """Images a second of a data set's training batches on the device: cropped, mirrored, normalised; a median."""
+    facts, rng = data.FACTS[dataset], np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, 3, facts.image_size, facts.image_size), dtype=np.uint8)
+    pool = Pool(images, rng.integers(0, facts.num_classes, count))
+    options = {"mean": facts.mean, "std": facts.std, "padding": facts.padding, "flip": facts.flip}
+    loader = MemoryLoader(pool, np.arange(count), seed=0, augment=TRAIN, **options)
+    epochs = [timing.timed(lambda: sum(1 for _ in loader.batches(batch_size, device)), device) for _ in range(EPOCHS)]
+    return count / statistics.median(epochs[1:])
+
+
 def everything(args, device, overrides):
     """Measure every target; print the tables and return what is to be kept."""
     train.set_up_backends(device, deterministic=False)
@@ -120,8 +138,7 @@ def everything(args, device, overrides):
     pace = formulations(found["none"], device, 2 * args.rounds + 1)
     figures |= operation(device, 4 * args.rounds, compiled=True)[0] | {"kept": kept}
     figures |= {name: pace[name] / pace["official"] for name in ("eager", "compiled")}
-    figures["input"] = inputs.batches_a_second(device)
-    figures |= beside_steps(found["none"], device, rows["none"]["step"], args.data_dir)
+    figures["input"] = batches_a_second(device)
     figures = {key: (value, "") for key, value in figures.items()} | shares(rows, device)
     judged = targets.judged(targets.targets(device), figures)
     print(targets.table(judged))
@@ -129,21 +146,6 @@ def everything(args, device, overrides):
     print(f"\nmedians of {args.rounds} rounds of whole steps, {2 * args.rounds + 1} of own operations")
     head = {"rounds": args.rounds, "graphs": args.graphs, "recipe": recipes.used(found["none"])}
     return head | {"targets": judged, "formulations": pace, "methods": rows}
-
-
-def beside_steps(none, device, step, data_dir):
-    """{target: figure} of evaluations, epochs and starts; none: its recipe, a step of which takes `step` seconds.
-
-    Starts, of runs on CIFAR-100 in data_dir, are measured where that is given.
-    """
-    steps = math.ceil(overheads.IMAGES / none.batch_size)
-    with tempfile.TemporaryDirectory() as folder:
-        epoch = overheads.epoch_overhead(none, device, folder, epoch_seconds=steps * step)
-    found = {"evaluation": overheads.evaluation_ratio(none, device)["ratio"], "epoch": epoch["percent"]}
-    if data_dir:
-        seconds = startup.measure(("--data-dir", str(data_dir), "--device", str(device)))
-        found |= {"import": seconds["import_seconds"], "first_step": seconds["first_step_seconds"]}
-    return found
 
 
 def shares(rows, device):
@@ -186,7 +188,7 @@ def at_once(args, device, overrides):
     print(f"| {args.model} on {device} | one run | {count} at once, together | gain |\n| --- | ---: | ---: | ---: |")
     for method in args.methods:
         recipe = recipes.resolve("cifar100", args.model, method, **recipes.applicable(method, overrides))
-        one, several = (card.images_a_second(recipe, device, runs, graphs=args.graphs) for runs in (1, count))
+        one, several = (timing.images_a_second(recipe, device, runs, graphs=args.graphs) for runs in (1, count))
         print(f"| {method} | {one:,.0f} | {several:,.0f} | {several / one:.2f} |", flush=True)
         found[method] = {"one": one, "together": several}
     print("\nimages a second")
@@ -205,9 +207,28 @@ def training(args, device, overrides):
     return {"dataset": args.dataset, "model": args.model, "batch_size": recipe.batch_size, "methods": found}
 
 
+def corruptions_a_second(side, workers, count=1000):
+    """(name of the images, {corruption: images a second, and `all`}), as eval_corruption.py makes them."""
+    coarse = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count, 3, 8, 8), dtype=np.uint8))
+    images = F.interpolate(coarse, size=side, mode="bilinear").numpy()
+    options = {"mean": (0,) * 3, "std": (1,) * 3, "padding": 0, "flip": False}
+    test = MemoryLoader(Pool(images, np.zeros(count, np.int64)), np.arange(count), seed=0, augment=None, **options)
+    source = corrupted.Generated("folder", test, 0, None, None, workers)
+    seconds = {}
+    for name in SCORED:
+        start = time.perf_counter()
+        for severity in SEVERITIES:
+            for _ in source.made(name, severity, engine.EVALUATION_BATCH, 0):
+                pass
+        seconds[name] = time.perf_counter() - start
+    speeds = {name: len(SEVERITIES) * count / elapsed for name, elapsed in seconds.items()}
+    speeds["all"] = len(SEVERITIES) * count * len(SCORED) / sum(seconds.values())
+    return source.label, speeds
+
+
 def corruptions(args):
     """Images a second of every scored corruption."""
-    label, speeds = inputs.corruptions_a_second(args.corruptions, args.workers)
+    label, speeds = corruptions_a_second(args.corruptions, args.workers)
     print(f"| {label}, {args.workers} processes | images a second |\n| --- | ---: |")
     for name, speed in speeds.items():
         print(f"| {name} | {speed:,.0f} |")
@@ -251,7 +272,6 @@ def parser():
     add("--rounds", "--steps", type=int, default=3, help="counted steps of every method (default 3)")
     add("--device", default="auto")
     add("--graphs", action="store_true", help="time whole steps as CUDA graphs")
-    add("--data-dir", type=Path, help="holds CIFAR-100; then starts of runs on it are timed, too")
     add("--runs-at-once", type=int, metavar="N", help="time N processes that train on the device at the same time")
     add("--corruptions", type=int, metavar="SIDE", help="time these, on images of SIDE pixels")
     add("--workers", type=int, default=2, help="processes that corrupt (default 2)")

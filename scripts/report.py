@@ -297,9 +297,8 @@ def counts(shown):
 
 
 def unknown():
-    """`Table 9, Figure 11 and Figure 12` are unknown, as a sentence."""
-    *words, last = (re.sub(r"(\D+)(\d+)", r"\1 \2", name).capitalize() for name in recipes.UNKNOWN)
-    return f"{', '.join(words)} and {last} are unknown: they are in the paper's appendix alone, which is not available."
+    """What this page cannot show, as a sentence."""
+    return f"{tables.UNKNOWN}."
 
 
 def page(shown, pictures, made, code):

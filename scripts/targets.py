@@ -35,10 +35,6 @@ def targets(device):
         Target("eager", "`none`'s step over the official formulation's", "1.00", 0.87, "{:.2f}"),
         Target("compiled", "the same with `--compile`", "1.00", 0.84, "{:.2f}"),
         Target("input", "32x32 training images a second", "5,700", 100_000, "{:,.0f}", least=True),
-        Target("first_step", "start of a CIFAR-100 run to its first step, images cached", "", 6, "{:.1f} s"),
-        Target("import", "imports, of that", "", 4, "{:.1f} s"),
-        Target("evaluation", "evaluation over the forward pass alone, images a second", "", 0.95, "{:.2f}", least=True),
-        Target("epoch", "time of an epoch outside its steps", "", 1, "{:.2f} %"),
     )
 
 

@@ -114,7 +114,8 @@ def test_command_lines(given, message, capsys, tmp_path):
 @pytest.mark.parametrize(
     "given, message",
     [
-        (["table99"], "invalid choice: 'table99'"),
+        (["table44"], "there is no table44; the nearest are table4,"),
+        (["table9"], "Table 9, Figure 11 and Figure 12 are unknown: they are in the paper's appendix alone"),
         (["demo", "--methods", "cutmax"], "demo has no cutmax among its methods: none, mixup"),
         (["table2", "--datasets", "digits"], "table2 has no digits among its datasets: cifar10"),
         (["demo", "--seeds", "0"], "--seeds must be at least 1, not 0"),

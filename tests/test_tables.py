@@ -176,7 +176,6 @@ def test_a_recipe_tag_stands_for_its_overrides(tmp_path, capsys):
 @pytest.mark.parametrize(
     "given, words",
     [
-        (["table9"], "table9 stands in the paper's appendix alone, which is not available"),
         (["compare", "--methods", "none"], "say which --datasets to compare"),
         (["table2", "--limit", "3"], "unrecognized arguments for table2: --limit 3"),
         (["all", "--limit", "3"], "unrecognized arguments for all tables together: --limit 3"),
