@@ -1,6 +1,6 @@
-"""The networks of the paper as lists of stages (see staged.py).
+"""The networks of the paper as lists of stages (see staged.py), and any other as it is (see mixable.py).
 
-net = build("wrn28_10", num_classes=100)
+net = build("wrn28_10", num_classes=100)  # or mixable(net, layers=["layer1", "layer2"])
 logits = net(x)  # or net(x, mix), to replace the input of any stage
 
 A new network is a function that returns a StagedNet and a line in MODELS.
@@ -8,6 +8,7 @@ A new network is a function that returns a StagedNet and a line in MODELS.
 
 from functools import partial
 
+from .mixable import mixable, suggest
 from .preactresnet import preactresnet
 from .resnet import resnet
 from .staged import StagedNet
@@ -23,7 +24,7 @@ MODELS = {
 }
 SCALABLE = ("preactresnet18", "preactresnet34", "wrn28_10")  # width may be chosen; the others have a choice of stem
 
-__all__ = ["MODELS", "StagedNet", "build"]
+__all__ = ["MODELS", "StagedNet", "build", "mixable", "suggest"]
 
 
 def build(name, num_classes, *, width=None, stem=None, stem_stride=1):
