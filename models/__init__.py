@@ -3,51 +3,91 @@
 net = build("wrn28_10", num_classes=100)  # or mixable(net, layers=["layer1", "layer2"])
 logits = net(x)  # or net(x, mix), to replace the input of any stage
 
-A new network is a function that returns a StagedNet and a line in MODELS.
+A new network is a function that returns a StagedNet and an entry of MODELS (see network.py): its name and options are
+flags then, and what the entry does not say follows from its maps.
 """
 
 from functools import partial
 
-from .mixable import mixable, suggest
+import torch
+
+from .library import as_file_name, is_library_name, library_network, proposed_layers
+from .mixable import fitting_block, mixable, suggest
+from .network import Network, narrowest_strided_1x1
 from .preactresnet import preactresnet
-from .resnet import resnet
+from .resnet import STEMS, resnet
 from .staged import StagedNet
 from .wide_resnet import wrn28
 
+# layers, block_size: PatchUp's official code for PreActResNets and WRN, whose layers are the paper's too; ours for
+# ResNets. epochs, milestones, hole: the official code, for ResNets ours. stems: ours.
+PREACT = {"layers": (0, 1, 2), "block_size": 7, "epochs": 2000, "milestones": (500, 1000, 1500)}
+WIDE = {"layers": (0, 1, 2, 3), "block_size": (7, 7, 5, 3), "epochs": 400, "milestones": (200, 300)}
+RESNET = WIDE | {"stems": STEMS}
+
 MODELS = {
-    "preactresnet18": partial(preactresnet, 18),
-    "preactresnet34": partial(preactresnet, 34),
-    "wrn28_10": wrn28,
-    "resnet50": partial(resnet, 50),
-    "resnet101": partial(resnet, 101),
-    "resnet152": partial(resnet, 152),
+    "preactresnet18": Network(partial(preactresnet, 18), **PREACT),
+    "preactresnet34": Network(partial(preactresnet, 34), **PREACT),
+    "wrn28_10": Network(wrn28, hole=8, **WIDE),
+    "resnet50": Network(partial(resnet, 50), **RESNET),
+    "resnet101": Network(partial(resnet, 101), **RESNET),
+    "resnet152": Network(partial(resnet, 152), **RESNET),
 }
-SCALABLE = ("preactresnet18", "preactresnet34", "wrn28_10")  # width may be chosen; the others have a choice of stem
 
-__all__ = ["MODELS", "StagedNet", "build", "mixable", "suggest"]
+__all__ = [
+    "MODELS",
+    "Network",
+    "StagedNet",
+    "as_file_name",
+    "build",
+    "find",
+    "fitting_block",
+    "is_library_name",
+    "mixable",
+    "narrowest_strided_1x1",
+    "on_meta",
+    "proposed_layers",
+    "suggest",
+]
 
 
-def build(name, num_classes, *, width=None, stem=None, stem_stride=1):
-    """The network called name, a StagedNet for images [B, 3, H, W] of any size, initialised by torch's generator.
+def find(name):
+    """The Network called name, of MODELS or of a library (see library.py). Raises ValueError if there is none."""
+    if name in MODELS:
+        return MODELS[name]
+    if is_library_name(name):
+        return library_network(name)
+    raise ValueError(f"model must be one of {', '.join(MODELS)}, torchvision:NAME or timm:NAME, not {name!r}")
+
+
+def build(name, num_classes, **options):
+    """The network called name for images [B, 3, H, W], initialised by torch's generator.
 
     Args:
-        name: one of MODELS.
+        name: one of MODELS, or of a library, as torchvision:mobilenet_v3_small.
         num_classes: number of logits, at least 1.
-        width: channels of layer1 (default: the paper's, 64 for PreActResNet and 160 for WRN); not for ResNets.
-        stem: `imagenet` (default) or `cifar`, for ResNets alone.
-        stem_stride: stride of the first 3x3 convolution, 1 at 32x32 pixels and 2 at 64x64 (official code); not for the
-            `imagenet` stem.
+        options: of the network, by default (also where None) its own: `width`, channels of layer1; `stem`, `imagenet`
+            or `cifar`; `stem_stride` of a 3x3 stem, 1 at 32x32 pixels and 2 at 64x64 (official code); `layers`, of a
+            library's network, names of submodules.
 
     Raises ValueError for an unknown name and for what the named network does not offer.
     """
-    if name not in MODELS:
-        raise ValueError(f"model must be one of {', '.join(MODELS)}, not {name!r}")
-    for argument, value in (("num_classes", num_classes), ("width", width), ("stem_stride", stem_stride)):
-        if value is not None and value < 1:
-            raise ValueError(f"{argument} must be at least 1, not {value}")
-    unavailable, hint = ("stem", "width") if name in SCALABLE else ("width", "stem")
-    options = {"width": width, "stem": stem}
-    if options[unavailable] is not None:
-        raise ValueError(f"{unavailable} cannot be chosen for {name}; {hint} can")
+    network = find(name)
     options = {option: value for option, value in options.items() if value is not None}
-    return MODELS[name](num_classes, stem_stride=stem_stride, **options)
+    for option in options:
+        if option not in network.options:
+            raise ValueError(f"{option} cannot be chosen for {name}; {' and '.join(network.options) or 'nothing'} can")
+    for argument, value in (("num_classes", num_classes), *options.items()):
+        if argument in ("num_classes", "width", "stem_stride") and value < 1:
+            raise ValueError(f"{argument} must be at least 1, not {value}")
+    return network.make(num_classes, **options)
+
+
+def on_meta(name, num_classes, **options):
+    """The network without memory for its weights, to ask for shapes; torch's generator stays as it is."""
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                return build(name, num_classes, **options)
+        except RuntimeError:  # it reads tensors while it is built
+            return build(name, num_classes, **options).to("meta")

@@ -1,11 +1,10 @@
 """ResNet50, 101 and 152: torchvision's networks and initialisation, regrouped into stages."""
 
-import torchvision
 from torch import nn
 
 from .staged import StagedNet
 
-STEMS = ("imagenet", "cifar")
+STEMS = ("cifar", "imagenet")
 
 
 def resnet(depth, num_classes, stem="imagenet", stem_stride=1):
@@ -15,6 +14,8 @@ def resnet(depth, num_classes, stem="imagenet", stem_stride=1):
     side; or `cifar`, a 3x3 convolution of stride stem_stride alone. Raises ValueError for another stem, and for a
     stem_stride with the `imagenet` stem.
     """
+    import torchvision  # takes longer than torch itself
+
     if stem not in STEMS:
         raise ValueError(f"stem must be one of {', '.join(STEMS)}, not {stem!r}")
     if stem == "imagenet" and stem_stride != 1:

@@ -1,12 +1,19 @@
 """The networks: sizes, stages, the official peculiarities, and what is refused."""
 
+import math
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
+import timm
 import torch
 import torchvision
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from models import MODELS, build
+import models
+from models import MODELS, Network, StagedNet, build
 
 SMALL = {"preactresnet18": {"width": 4}, "preactresnet34": {"width": 4}, "wrn28_10": {"width": 8}, "resnet50": {}}
 
@@ -248,15 +255,23 @@ def test_default_initialisation():
 @pytest.mark.parametrize(
     "name, options, message",
     [
-        ("resnet18", {}, "model must be one of preactresnet18, .*resnet152, not 'resnet18'"),
-        ("resnet50", {"stem": "tiny"}, "stem must be one of imagenet, cifar, not 'tiny'"),
+        (
+            "resnet18",
+            {},
+            "model must be one of preactresnet18, .*resnet152, torchvision:NAME or timm:NAME, not 'resnet18'",
+        ),
+        ("resnet50", {"stem": "tiny"}, "stem must be one of cifar, imagenet, not 'tiny'"),
         (
             "resnet50",
             {"stem_stride": 2},
             "stem_stride cannot be chosen for the imagenet stem; for the cifar stem it can",
         ),
-        ("resnet101", {"width": 32}, "width cannot be chosen for resnet101; stem can"),
-        ("wrn28_10", {"stem": "cifar"}, "stem cannot be chosen for wrn28_10; width can"),
+        ("resnet101", {"width": 32}, "width cannot be chosen for resnet101; stem and stem_stride can"),
+        ("wrn28_10", {"stem": "cifar"}, "stem cannot be chosen for wrn28_10; width and stem_stride can"),
+        ("torchvision:resnet18", {"width": 8}, "width cannot be chosen for torchvision:resnet18; layers can"),
+        ("torchvision:resnet81", {}, "torchvision has no network 'resnet81'; there are torchvision:resnet18, .*"),
+        ("timm:xyz", {}, "timm has no network 'xyz'$"),
+        ("keras:resnet50", {}, "model must be one of .* not 'keras:resnet50'"),
         ("preactresnet18", {"width": 0}, "width must be at least 1, not 0"),
         ("preactresnet34", {"stem_stride": 0}, "stem_stride must be at least 1, not 0"),
     ],
@@ -274,3 +289,89 @@ def test_no_classes_refused():
 def test_every_name_builds():
     for name in MODELS:
         assert on_meta(name, 3).stages
+
+
+def test_a_network_of_ones_own_needs_its_function_and_an_entry(monkeypatch):
+    def vgg(num_classes, width=8, depth=2):
+        layers = [nn.Conv2d(3, width, 3, padding=1), *[nn.Conv2d(width, width, 3, 2, padding=1)] * depth]
+        return StagedNet([*layers, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes))])
+
+    monkeypatch.setitem(MODELS, "vgg", Network(vgg))
+    assert build("vgg", 7).shapes(32) == [(3, 32, 32), (8, 32, 32), (8, 16, 16), (8, 8, 8)]
+    assert len(build("vgg", 7, width=4, depth=1).shapes(32)) == 3
+    with pytest.raises(ValueError, match="stem cannot be chosen for vgg; width and depth can"):
+        build("vgg", 7, stem="cifar")
+
+
+def test_what_is_known_of_the_papers_networks():
+    known = {name: (network.layers, network.block_size, network.hole) for name, network in MODELS.items()}
+    preact, others = ((0, 1, 2), 7, 16), ((0, 1, 2, 3), (7, 7, 5, 3), 16)
+    assert known == {
+        "preactresnet18": preact,
+        "preactresnet34": preact,
+        "wrn28_10": (*others[:2], 8),
+        "resnet50": others,
+        "resnet101": others,
+        "resnet152": others,
+    }
+    widths = [network.options.get("width") for network in MODELS.values()]
+    assert widths == [64, 64, 160, None, None, None]
+
+
+@pytest.mark.parametrize("name", ["torchvision:mobilenet_v3_small", "timm:convnext_atto", "torchvision:regnet_y_400mf"])
+def test_networks_of_libraries(name):
+    library, bare = name.split(":")
+    torch.manual_seed(3)
+    if library == "timm":
+        theirs = timm.create_model(bare, num_classes=7)
+    else:
+        theirs = torchvision.models.get_model(bare, num_classes=7)
+    torch.manual_seed(3)
+    ours = build(name, 7)
+    after = torch.rand(1)
+    assert list(theirs.state_dict()) == list(ours.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(theirs.parameters(), ours.parameters(), strict=True))
+    torch.manual_seed(3)
+    build(name, 7)
+    models.on_meta(name, 7)  # leaves the generator alone
+    assert torch.equal(torch.rand(1), after)
+    proposed = models.proposed_layers(models.on_meta(name, 7), 64)
+    assert len(models.on_meta(name, 7, layers=proposed).shapes(64)) == 4
+
+
+def test_networks_with_heads_for_training_alone_give_logits():
+    net = build("torchvision:googlenet", 3).train()
+    assert net(torch.randn(2, 3, 32, 32)).shape == (2, 3)
+
+
+def test_a_library_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    models.library.names_of.cache_clear()
+    with pytest.raises(ValueError, match="timm:NAME needs timm, which is not installed"):
+        build("timm:resnet18", 3)
+    models.library.names_of.cache_clear()
+
+
+def test_torchvision_is_imported_where_a_resnet_is_built_alone():
+    code = "import models, sys; models.build('preactresnet18', 3, width=4); print('torchvision' in sys.modules)"
+    root = Path(__file__).resolve().parent.parent
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    "name, options, fewest",
+    [
+        ("preactresnet18", {}, 64),
+        ("preactresnet34", {"width": 16}, 16),
+        ("preactresnet18", {"width": 15}, 15),
+        ("wrn28_10", {}, 160),
+        ("wrn28_10", {"width": 8}, 8),
+        ("resnet50", {}, 256),
+        ("torchvision:mobilenet_v3_small", {}, math.inf),
+        ("torchvision:regnet_y_400mf", {}, 32),
+    ],
+)
+def test_narrowest_strided_1x1_convolution(name, options, fewest):
+    assert models.narrowest_strided_1x1(models.on_meta(name, 3, **options)) == fewest
+    grouped = nn.Sequential(nn.Conv2d(32, 32, 1, 2, groups=4), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, (1, 3), 2))
+    assert models.narrowest_strided_1x1(grouped) == 8
