@@ -17,11 +17,24 @@ lower bound, because c >= 0 makes the best answers rise with the neighbours; lik
 meet, the label is known; only bits between the bounds enter the graph, and 2l - n becomes 2l - 1 - low_q - high_q.
 """
 
+import contextlib
+import pickle
+import signal
+import sys
+
 import numpy as np
 
 LARGEST = 2**20  # the largest cost of every grid as an integer: sums over a place's terms stay far below 2^31
 FORBIDDEN = 2**30  # more than any cut of one place costs
 ROUNDS = 8  # of tightening the bounds; more fix few further labels
+
+
+def solve(costs):
+    """The labels with the least energy, int8 [B, h, w], for float costs [B, n + 2, h, w] with n <= 128.
+
+    The channels are the n unary costs, then the costs of a squared label step of 0 to 1, down and right.
+    """
+    return minimum(*integer_costs(costs[:, :-2], costs[:, -2], costs[:, -1])).astype(np.int8)
 
 
 def integer_costs(unary, down, right):
@@ -133,3 +146,17 @@ def source_side(terminal, tail, head, capacity):
     side = np.zeros(n + 2, dtype=bool)
     side[reached] = True
     return side[:n]
+
+
+def serve(requests, answers):
+    """Solve pickled costs from one stream and write their labels to another, until the first ends."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)  # for the process that asks, and that ends this one
+    with contextlib.suppress(EOFError, BrokenPipeError, pickle.UnpicklingError):
+        while True:
+            pickle.dump(solve(pickle.load(requests)), answers)
+            answers.flush()
+
+
+if __name__ == "__main__":
+    serve(sys.stdin.buffer, sys.stdout.buffer)

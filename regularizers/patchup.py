@@ -176,14 +176,16 @@ class PatchUp(Regularizer):
 
     def loss(self, logits):
         """Equation 6, or the terms of it named by loss_terms; the plain loss for a batch that was not mixed."""
-        if self.k is None:
+        if self.k is None or self.loss_terms == "second":
             return super().loss(logits)
+        if self.loss_terms == "both" and (self.k > 0 or self.input_target == "mixed"):
+            return 2 * super().loss(logits)
         p_u = self.p_u[:, 0]
         others = (1 - p_u) * self.criterion(logits, self.Y)
+        if self.loss_terms == "official_second":
+            return (others + self.criterion(logits, self.target)).mean()
         first = p_u * self.criterion(logits, self.y_i) + others
-        second = self.criterion(logits, self.target)
-        terms = {"both": first + second, "first": first, "second": second, "official_second": others + second}
-        return terms[self.loss_terms].mean()
+        return (first if self.loss_terms == "first" else first + self.criterion(logits, self.target)).mean()
 
 
 class HardPatchUp(PatchUp):

@@ -30,8 +30,10 @@ from torch.func import functional_call
 
 from . import graphcut
 from .base import Regularizer, bce_on_softmax, check_positive, check_probability, one_hot
+from .cutpool import CutPool
 
 BLOCK_COUNTS = (2, 4, 8, 16)
+SALIENCY_SCALE = 1024  # of the clean loss, whose gradient vanishes in half precision; a power of 2 rounds nothing off
 
 
 def block_counts(height, width):
@@ -99,12 +101,13 @@ def cut_costs(saliency, pixels, partner, blocks, lam, *, n_labels, eta, beta, ga
     return torch.stack([*unary, *weights], dim=1)
 
 
-def best_mask(costs):
-    """The mask [B, b, b] in [0, 1], float32, with the least energy for these costs of `cut_costs` (on the host)."""
-    n_labels = costs.shape[1] - 2
-    host = costs.cpu().numpy()
-    labels = graphcut.minimum(*graphcut.integer_costs(host[:, :n_labels], host[:, -2], host[:, -1]))
-    return torch.from_numpy(labels).to(costs.device, torch.float32) / (n_labels - 1)
+def best_mask(costs, solve=graphcut.solve):
+    """The mask [B, b, b] in [0, 1], float32, with the least energy for these costs of `cut_costs`.
+
+    It is found on the host, so this waits for the device, once. solve: graphcut.solve, or a CutPool's.
+    """
+    labels = torch.from_numpy(solve(costs.cpu().numpy()))
+    return labels.to(costs.device, non_blocking=True).float() / (costs.shape[1] - 3)
 
 
 def offsets(width, device):
@@ -119,6 +122,7 @@ def wishes(salient, seen, eps):
     """What every block would gain where: triples (block, place, gain), by block and then by falling gain.
 
     salient [B, w, w], seen bool [B, w, w]. Blocks and places are numbered through the batch, int64; gain > 0, float32.
+    How many there are is known on the device alone: this waits for it twice.
     """
     width = salient.shape[-1]
     dy, dx, length = offsets(width, salient.device)
@@ -130,8 +134,8 @@ def wishes(salient, seen, eps):
     y, x = block // width % width + dy[step], block % width + dx[step]
     place = block + dy[step] * width + dx[step]
     inside = (y >= 0) & (y < width) & (x >= 0) & (x < width)
-    keep = inside & seen.flatten()[place.clamp(0, seen.numel() - 1)]
-    block, place, step = block[keep], place[keep], step[keep]
+    kept = (inside & seen.flatten()[place.clamp(0, seen.numel() - 1)]).nonzero()[:, 0]
+    block, place, step = block[kept], place[kept], step[kept]
     return block, place, salient[block] - cost[step]
 
 
@@ -144,19 +148,20 @@ def transport_plan(salient, seen, eps):
     block, place, gain = wishes(salient, seen, eps)
     # One integer that orders by gain, then by lower block: a positive float's bits order as the float does.
     bid = (gain.view(torch.int32).long() << 32) - block
-    count = torch.bincount(block, minlength=salient.numel())
-    end = count.cumsum(0)[count > 0]  # of the list of every block that wishes for anything
-    wish = end - count[count > 0]
+    place, bid = F.pad(place, (0, 1)), F.pad(bid, (0, 1))  # the last is no wish: a bid of 0
+    every = torch.arange(salient.numel(), device=salient.device)
+    count = torch.zeros_like(every).scatter_add(0, block, torch.ones_like(block))
+    end = count.cumsum(0)  # of the list of every block's wishes
+    wish = end - count
     for _ in range(width):
+        wish = torch.where(wish < end, wish, len(block))
         asked, offered = place[wish], bid[wish]
-        best = torch.zeros_like(salient, dtype=torch.int64).flatten().scatter_reduce(0, asked, offered, "amax")
-        lost = offered < best[asked]
-        winners = wish[~lost]
-        wish = wish + lost
-        wish, end = wish[wish < end], end[wish < end]
-    plan = torch.arange(salient.numel(), device=salient.device)
-    plan[place[winners]] = block[winners]
-    return plan.view(batch, -1) % width**2
+        best = torch.zeros_like(every).scatter_reduce(0, asked, offered, "amax")
+        won = (offered > 0) & (offered == best[asked])
+        wish = wish + ~won
+    plan = F.pad(every, (0, 1))  # the last takes those who won nothing
+    plan[torch.where(won, asked, len(every))] = every
+    return plan[:-1].view(batch, -1) % width**2
 
 
 def move_blocks(x, plan):
@@ -247,6 +252,7 @@ class PuzzleMix(Regularizer):
             raise ValueError(f"std must be above 0, not {std}")
         self.alpha, self.transport, self.t_size, self.t_eps = alpha, transport, t_size, t_eps
         self.clean_lam = clean_lam
+        self.cuts = CutPool(torch.get_num_threads())
         self.energy = {"n_labels": n_labels, "eta": eta, "beta": beta, "gamma": gamma, "neigh_size": neigh_size}
 
     def check(self, shapes):
@@ -256,22 +262,26 @@ class PuzzleMix(Regularizer):
     def draw(self, x, y, net):
         """Take the saliency on the bare net; choose block count, lambda, partners; find mask and moves.
 
-        Leaves x, the parameters' gradients, BatchNorm's running statistics and the modules' modes as they are.
-        See Regularizer.draw.
+        Leaves x, the parameters' gradients, BatchNorm's running statistics and the modules' modes as they are. Where
+        an image's saliency is not finite its target is NaN, and so is the loss: a mask would mean nothing, and to look
+        at the saliency would be to wait for the device. Waits for it three times, see best_mask and wishes; once
+        without transport. See Regularizer.draw.
         """
         choices = block_counts(*x.shape[-2:])
         saliency = self.saliency(x, y, net)
         blocks = choices[self.rng.integers(len(choices))]
         lam = self.rng.beta(self.alpha, self.alpha)
         self.partner = self.permutation(x)
-        self.std = self.std.to(x.device)
+        self.std = self.std.to(x.device, non_blocking=True)
+        finite = saliency.isfinite().all(2).all(1)[:, None]
+        saliency = saliency.where(finite[..., None], 1)
         costs = cut_costs(saliency, x.float() * self.std, self.partner, blocks, lam, **self.energy)
-        mask = best_mask(costs)
+        mask = best_mask(costs, self.cuts.solve)
         self.moves = self.plan(saliency, mask) if self.transport else None
         self.mask = F.interpolate(mask[:, None], size=x.shape[-1])  # [B, 1, H, H]: the part of the image itself
         self.target = torch.lerp(
             one_hot(y[self.partner], self.num_classes), one_hot(y, self.num_classes), mask.mean((1, 2))[:, None]
-        )
+        ).where(finite, math.nan)
 
     def saliency(self, x, y, net):
         """Euclidean norm over channels of the clean loss' gradient with respect to x [B, 3, H, W], float32 [B, H, W].
@@ -288,14 +298,15 @@ class PuzzleMix(Regularizer):
         try:
             with torch.enable_grad():
                 logits = functional_call(net, stand_ins, (x,))
-                loss = F.cross_entropy(logits.float(), y, reduction="sum")  # the sum: no underflow in large batches
+                loss = SALIENCY_SCALE * F.cross_entropy(logits.float(), y, reduction="sum")
             gradient, *clean = torch.autograd.grad(loss, [x, *parameters.values()])
         finally:
             for module, mode in modes:
                 module.training = mode
-        weight = self.clean_lam / len(x) * (2 / self.num_classes if self.criterion is bce_on_softmax else 1)
+        weight = self.clean_lam / len(x) / SALIENCY_SCALE
+        weight *= 2 / self.num_classes if self.criterion is bce_on_softmax else 1
         self.clean = weight * loss.detach(), [weight * g for g in clean], list(parameters.values())
-        return gradient.float().norm(dim=1)
+        return gradient.float().norm(dim=1) / SALIENCY_SCALE
 
     def plan(self, saliency, mask):
         """The moves of the images and of their partners, int64 [2B, w*w], for a mask [B, b, b]."""

@@ -161,6 +161,21 @@ def test_both_terms_are_equal_and_sum_to_twice_the_second(method, criterion, mas
     assert torch.allclose(found["first"][1], found["second"][1], atol=1e-7)
 
 
+@pytest.mark.parametrize(
+    "k, input_target, evaluations", [(1, "mixed", 1), (1, "own", 1), (0, "mixed", 1), (0, "own", 3)]
+)
+def test_both_terms_are_evaluated_once_where_they_are_the_same(k, input_target, evaluations):
+    h, y = batch()
+    regularizer = SoftPatchUp(CLASSES, layers=(k,), block_size=3, input_target=input_target)
+    mixed(regularizer, k, h, y)
+    logits, targets, criterion = torch.randn(len(y), CLASSES), [], regularizer.criterion
+    regularizer.criterion = lambda logits, target: targets.append(target) or criterion(logits, target)
+    loss = regularizer.loss(logits)
+    assert len(targets) == evaluations
+    if evaluations == 1:
+        assert loss == 2 * criterion(logits, regularizer.target).mean()
+
+
 def plain_loss(criterion, logits, target):
     """The criterion of one sample, class by class: logits and target [C], lists of floats."""
     top = max(logits)

@@ -162,6 +162,55 @@ def test_images_without_any_gradient_are_mixed_without_nan():
         assert method.mix(0, x).isfinite().all() and method.target.isfinite().all()
 
 
+def test_the_clean_loss_is_scaled_without_rounding(monkeypatch):
+    x, y = batch()
+    results = []
+    for scale in (puzzlemix.SALIENCY_SCALE, 1):
+        monkeypatch.setattr(puzzlemix, "SALIENCY_SCALE", scale)
+        method = PuzzleMix(5, clean_lam=0.7)
+        saliency = method.saliency(x, y, ready_net())
+        results.append((saliency, method.clean[0], *method.clean[1]))
+    assert all(torch.equal(scaled, plain) for scaled, plain in zip(*results))
+
+
+@pytest.mark.parametrize("clean_lam", [0.0, 1.0])
+def test_half_precision_keeps_the_saliency_of_a_confident_network(clean_lam):
+    x, y = batch()
+    net = ready_net().eval()
+    with torch.no_grad():  # right, but for a probability of about 1e-5
+        head = net.stages[2][1]
+        head.bias.copy_(torch.tensor([11.0, 0, 0, 0, 0]))
+        y = torch.zeros_like(y)
+        head.weight.mul_(0.1)
+    expected = PuzzleMix(5, clean_lam=clean_lam).saliency(x, y, net)
+    with torch.autocast("cpu", torch.float16):
+        saliency = PuzzleMix(5, clean_lam=clean_lam).saliency(x, y, net)
+    assert saliency.dtype == torch.float32 and 0 < expected.max() < 1e-4
+    distance = (saliency - expected).flatten(1).norm(dim=1) / expected.flatten(1).norm(dim=1)
+    assert (distance < 0.03).all()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("options", [{}, {"transport": False}, {"clean_lam": 1.0}])
+def test_a_saliency_that_is_not_finite_makes_the_loss_nan_and_is_no_mask(monkeypatch, value, options):
+    net, (x, y) = ready_net(), batch()
+    method = PuzzleMix(5, **options)
+    finite = PuzzleMix.saliency
+
+    def broken(self, x, y, net):
+        saliency = finite(self, x, y, net)
+        saliency[2, 3, 3] = value
+        return saliency
+
+    monkeypatch.setattr(PuzzleMix, "saliency", broken)
+    for step in range(4):
+        method.seed(step)
+        method.draw(x, y, net)
+        assert method.target.isfinite().all(1).tolist() == [True, True, False, True, True, True]
+        assert ((method.mask >= 0) & (method.mask <= 1)).all() and method.mix(0, x).isfinite().all()
+        assert method.loss(net(x, method.mix)).isnan()
+
+
 @pytest.mark.parametrize(("size", "count"), [(16, 6), (32, 5), (64, 3), (48, 2), (6, 3), (32, 1)])
 @pytest.mark.parametrize("options", [{}, {"transport": False}, {"t_size": -1}, {"n_labels": 2}, {"clean_lam": 1.0}])
 def test_target_is_the_mean_of_the_mask(size, count, options):
@@ -237,7 +286,7 @@ def test_pixels_are_compared_in_units_of_black_to_white(monkeypatch):
 def test_block_counts_are_uniform_over_those_that_divide(monkeypatch):
     found = []
     best_mask = puzzlemix.best_mask
-    monkeypatch.setattr(puzzlemix, "best_mask", lambda costs: found.append(costs.shape[-1]) or best_mask(costs))
+    monkeypatch.setattr(puzzlemix, "best_mask", lambda costs, _: found.append(costs.shape[-1]) or best_mask(costs))
     net, (x, y) = ready_net(), batch(count=2)
     method = PuzzleMix(5)
     for step in range(200):
