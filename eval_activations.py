@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 
 import data
-import evaluation
-from scripts import figures
+from engine import evaluation
+from scripts.figures import charts
 
 FIGURE_STAGES = {"figure6": ("layer1", "layer2")}  # what a table's picture shows; others show all
 NOTES = {  # of the picture, by --official
@@ -81,7 +81,7 @@ class Activations(evaluation.Study):
             table = table[table.stage.isin(self.stages)]
         images = " or ".join(map(str, sorted({record["images"] for record in records})))
         measure = NOTES[self.setting["official"]].format(images)
-        figures.activation_curves(table, path, expected, f"{measure} {note}".strip())
+        charts.activation_curves(table, path, expected, f"{measure} {note}".strip())
 
 
 def curves(records):
@@ -113,7 +113,7 @@ def studies(args):
 
 
 def main(arguments=None):
-    """The exit status of a command line (see train.explain)."""
+    """The exit status of a command line (see cli.explain)."""
     return evaluation.main(parser(), studies, arguments)
 
 

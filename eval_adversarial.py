@@ -25,11 +25,10 @@ import sys
 import numpy as np
 import torch
 
-import attacks
 import data
-import evaluation
-from evaluation import PixelClassifier, outcomes
-from scripts import figures
+from engine import attacks, evaluation
+from engine.evaluation import PixelClassifier, outcomes
+from scripts.figures import charts
 
 WEAKER = "weaker than FGSM"
 
@@ -82,7 +81,7 @@ class Fgsm(Attacked):
             part = table[table.attack == attack]
             part = part.assign(eps=part.eps * unit)
             where = path.with_name(path.name + suffix)
-            figures.accuracy_curves(part, where, expected, f"{images} test images. {note}".strip(), strength=words)
+            charts.accuracy_curves(part, where, expected, f"{images} test images. {note}".strip(), strength=words)
 
 
 class Benchmark(Attacked):
@@ -208,7 +207,7 @@ def studies(args):
 
 
 def main(arguments=None):
-    """The exit status of a command line (see train.explain)."""
+    """The exit status of a command line (see cli.explain)."""
     return evaluation.main(parser(), studies, arguments)
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-import evaluation
 from data import affine
-from records import BadInput, RunFailed, write_whole
+from engine import evaluation
+from engine.files import BadInput, RunFailed, write_whole
 
 CLEAN = "clean"
 
@@ -120,7 +120,7 @@ def studies(args):
 
 
 def main(arguments=None):
-    """The exit status of a command line (see train.explain)."""
+    """The exit status of a command line (see cli.explain)."""
     return evaluation.main(parser(), studies, arguments)
 
 

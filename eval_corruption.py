@@ -26,14 +26,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-import evaluation
-import grids
 import recipes
-import train
 from data import corrupted
 from data.corruptions import HELD_OUT, SCORED, SEVERITIES, STORAGES
-from records import BadInput, read_json
-from scripts import figures
+from engine import cli, evaluation
+from engine.files import BadInput, read_json
+from scripts.figures import charts
+from scripts.grid import grids
 
 CLEAN = "clean"
 PICTURES = 2  # test images on the contact sheet
@@ -96,7 +95,7 @@ class Corruption(evaluation.Study):
         return f"Images: {'; '.join(sources(results))}."
 
     def draw(self, records, path, expected, note):
-        figures.corruption_bars(bars(records), path, expected, f"{self.remark(records)} {note}".strip())
+        charts.corruption_bars(bars(records), path, expected, f"{self.remark(records)} {note}".strip())
 
 
 class Generated(Corruption):
@@ -219,7 +218,7 @@ def draw_contact_sheet(args):
     check(args)
     if args.checkpoints or args.table or args.released or args.reference:
         raise BadInput("--contact-sheet shows generated images and evaluates nothing: give it a data set alone")
-    dataset, folder = args.contact_sheet, str(args.data_dir or train.DATA_DIR)
+    dataset, folder = args.contact_sheet, str(args.data_dir or cli.DATA_DIR)
     test = evaluation.test_images(dataset, args.image_size, folder, args.workers).test.limited(PICTURES)
     source = generated(dataset, test, args, None)
     (clean, _, _), *_ = test.pixel_batches(PICTURES)
@@ -229,7 +228,7 @@ def draw_contact_sheet(args):
         for picture, images in zip(pictures, torch.stack(cases, 1)):
             picture[name] = images.numpy()
     path = (args.out or grids.ROOT / "results") / "figures" / f"corruptions-{dataset}"
-    print(figures.contact_sheet(pictures, path, note=f"Images: {source.label}."))
+    print(charts.contact_sheet(pictures, path, note=f"Images: {source.label}."))
     print(f"written to {path}.png and {path}.pdf")
     return 0
 
@@ -274,9 +273,9 @@ def make(args):
 
 
 def main(arguments=None):
-    """The exit status of a command line (see train.explain)."""
+    """The exit status of a command line (see cli.explain)."""
     args = parser().parse_args(arguments)
-    return train.explain(lambda: make(args))
+    return cli.explain(lambda: make(args))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
 """Claims 3 and 14: what the methods cost, from the benchmark."""
 
-import comparison
-import grids
 from claims.claim import FAILS, HOLDS, OPEN, UNTESTABLE, Claim
 from claims.scope import label, paper_numbers
-from records import BadInput, read_json
+from engine.files import BadInput, read_json
+from scripts.grid import comparison, grids
 
 FOLDER = grids.ROOT / "results/published/benchmarks"
 RESOLVED = 1.10  # a ratio of whole steps that the benchmark resolves
@@ -16,11 +15,11 @@ CPUS = ("x86_64", "aarch64", "arm64")  # as records name them; a GPU has a name 
 def benchmarks(scope):
     """{in words: {case: (a step over none's, own operations in percent of none's step)}} of a scope's network.
 
-    The files are those of scripts/benchmark.py on a device of the scale's kind. Raises BadInput where one is damaged.
+    The files are those of the benchmark on a device of the scale's kind. Raises BadInput where one is damaged.
     """
     found = {}
     for path in sorted(FOLDER.glob("*.json")):
-        record = read_json(path, maker="scripts/benchmark.py", remedy="")
+        record = read_json(path, maker="scripts/bench/benchmark.py", remedy="")
         rows = record.get("methods")
         try:
             if rows and "dataset" not in record and is_of(record, scope):  # with one, it is of hours

@@ -4,7 +4,7 @@ runs.jsonl         a line a run: `rows`, the [part, variant] of the study's tabl
 epochs.csv         epoch, train_loss and val_error of the methods' runs
 evaluations.jsonl  a line an evaluation: its record without the recipe, which is the run's; numbers of 6 digits
 predictions.npz    labels uint8 [N], and <model>/<method>/<seed>/predicted uint8 [N], .../confidence float16 [N]
-diversity.csv      scripts/diversity.py's measures: model, method and seed of the network, interpolation, measure, mean
+diversity.csv      measures of scripts/figures/diversity.py: model, method, seed of the network, interpolation, mean
 
 A part is a table of recipes.STUDIES without what they share: `methods` for study_cpu, `loss` for study_cpu_loss.
 """
@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 import recipes
-from records import BadInput, make_folder, write_whole
+from engine.files import BadInput, make_folder, write_whole
 
 METHODS = "methods"
 TRAINED = (METHODS, "size", "loss", "layers", "official")  # the parts that have runs of their own

@@ -11,7 +11,7 @@ from data import affine
 
 FIGURE6 = ("layer1", "layer2")  # its stages
 MANIFOLD = "manifold_mixup"
-MEASURES = {  # of scripts/diversity.py that say how diverse states are
+MEASURES = {  # of scripts/figures/diversity.py that say how diverse states are
     "dimensions": "dimensions of a pair's displacements",
     "distance": "distance to the nearest segment",
 }

@@ -4,14 +4,14 @@ import math
 
 import pandas as pd
 
-import comparison
 import recipes
 from claims import evidence, statistics
 from claims.accuracy import HARD, SOFT, sized
 from claims.claim import FAILS, OPEN, Part, corrected
 from claims.evidence import METHODS, TRAINED
 from claims.scope import in_order, label, minus, paper
-from records import BadInput
+from engine.files import BadInput
+from scripts.grid import comparison
 
 RULE = """\
 Methods are compared in pairs at the same seed, which has the same split, initial weights and order of images for all.
@@ -139,7 +139,7 @@ def cost_in_words(scope, claim):
         done, wanted, hours = scope.cost(part)
         name = f"study_{scope.scale}" + (f"_{part}" if part != METHODS else "")
         kind = "evaluations" if evidence.table_of(part, scope.scale).evaluation else "runs"
-        words.append(f"`python scripts/tables.py {name}` ({done} of {wanted} {kind}, {hours:.2f} hours)")
+        words.append(f"`python -m scripts.tables {name}` ({done} of {wanted} {kind}, {hours:.2f} hours)")
     return ", ".join(words)
 
 

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pandas as pd
 
-import comparison
 import recipes
 from claims import statistics
 from claims.accuracy import sized
@@ -15,7 +14,8 @@ from claims.robustness import EPSILONS, affine_error, attacked, testable_space
 from claims.scope import in_order, minus
 from data import affine
 from data.corruptions import SCORED, SEVERITIES
-from scripts.figures import NAMES, PAGE, PRINT, STYLES, Line2D, plt, styles
+from scripts.figures.charts import NAMES, PAGE, PRINT, STYLES, Line2D, plt, styles
+from scripts.grid import comparison
 
 METHODS = tuple(STYLES)
 PNG_DPI = 150

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-import attacks
 import recipes
 from claims import statistics
 from claims.accuracy import HARD, OTHERS, SOFT
 from claims.claim import Claim, Group, Part
 from claims.scope import in_order, label, mean_of, minus, paper, paper_numbers
 from data import affine
+from engine import attacks
 
 PATCHUP = (SOFT, HARD)
 METHODS = (*OTHERS, *PATCHUP)  # all nine

@@ -10,11 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-import comparison
-import grids
 import recipes
 from claims import evidence, statistics
 from claims.evidence import METHODS, Records
+from scripts.grid import comparison, grids
 
 
 class Cost(NamedTuple):
@@ -130,7 +129,7 @@ class Scope:
         return found
 
     def diversity(self, network, interpolation, measure):
-        """{seed: a measure of scripts/diversity.py} of a method's interpolations in networks trained with another."""
+        """{seed: a measure of diversity.py} of a method's interpolations in networks trained with another."""
         rows = self.records.diversity
         chosen = (rows.model == self.model) & (rows.method == network) & (rows.interpolation == interpolation)
         rows = rows[chosen & (rows.measure == measure)]

@@ -5,12 +5,12 @@ import math
 
 import pandas as pd
 
-import comparison
 from claims import evidence
 from claims.claim import Part
 from claims.evidence import METHODS, TRAINED
 from claims.robustness import SPACES, affine_mean, corruption_error, fgsm_accuracy
 from claims.scope import in_order, minus
+from scripts.grid import comparison
 
 LEGEND = (
     "Mean ± sample standard deviation (seeds done). Differences are to No Mixup at the same seeds, with their paired "

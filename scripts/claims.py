@@ -1,8 +1,8 @@
 """The paper's claims and what the study says of them: claims.md, tables and figures, from the study's records alone.
 
-python scripts/claims.py                                             # of all published studies
-python scripts/claims.py --records results/study/cpu/records --out results/study/cpu/published
-python scripts/claims.py --readme README.md                          # and its section "What holds"
+python -m scripts.claims                                             # of all published studies
+python -m scripts.claims --records results/study/cpu/records --out results/study/cpu/published
+python -m scripts.claims --readme README.md                          # and its section "What holds"
 
 Writes <out>/claims.md and claims.csv (every difference of every claim), and for every scale, in <out>/study/<scale>,
 tables.md and .csv and its figures, each PNG with the CSV it is drawn from. The same records give the same text, byte
@@ -13,26 +13,19 @@ import argparse
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from scripts import check_install
-
-check_install.main()  # before anything else imports torchvision
-
-import train
 from claims import evidence, page, plots, tables, verdicts
 from claims.scope import Scope
-from records import BadInput, make_folder, write_whole
+from engine import cli
+from engine.files import ROOT, BadInput, make_folder, write_whole
 
 PUBLISHED = ROOT / "results" / "published"
 SCALES = ("gpu", "cpu")  # in the order of the page
-COMMAND = "python scripts/claims.py"
+COMMAND = "python -m scripts.claims"
 
 
 def parser():
     """The command line."""
-    found = train.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    found = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     add = found.add_argument
     add("--records", nargs="+", type=Path, metavar="DIR", help="of scripts/study.py (default: all published ones)")
     add("--out", type=Path, help="gets claims.md and study/ (default, without --records: results/published)")
@@ -92,9 +85,9 @@ def make(args):
 
 
 def main(arguments=None):
-    """Derive what a command line says; the exit status (see train.explain)."""
+    """Derive what a command line says; the exit status (see cli.explain)."""
     args = parser().parse_args(arguments)
-    return train.explain(lambda: make(args))
+    return cli.explain(lambda: make(args))
 
 
 if __name__ == "__main__":

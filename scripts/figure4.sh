@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
 # Figure 4: errors of WRN-28-10 under common corruptions of Tiny-ImageNet: launches what is missing, renders ours beside the paper's:
 #   bash scripts/figure4.sh [--methods NAME ...] [--seeds N] [--released DIR] [--limit N] [--dry-run] [--help]
-exec bash "$(dirname "${BASH_SOURCE[0]}")/python.sh" scripts/tables.py figure4 "$@"
+exec bash "$(dirname "${BASH_SOURCE[0]}")/python.sh" -m scripts.tables figure4 "$@"

@@ -1,7 +1,7 @@
 """One page with every table and figure, run states and learning curves: <out>/report.html, which needs no network.
 
-python scripts/report.py
-python scripts/report.py --out results/demo
+python -m scripts.report
+python -m scripts.report --out results/demo
 
 Shows what is there: the tables that were rendered to <out>/tables, the others from the runs in <out>/runs, the figures
 in <out>/figures, and all runs below <out>/runs*. The page holds it all, figures too, and can be sent as one file.
@@ -18,21 +18,13 @@ import struct
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from scripts import check_install
-
-check_install.main()  # before anything else imports torchvision
-
-import comparison
-import engine
-import evaluation
 import recipes
-import train
-from records import BadInput, RunFiles, load_checkpoint, make_folder, read_json, write_whole
+from engine import cli, evaluation
+from engine.device import code_version
+from engine.files import ROOT, BadInput, RunFiles, load_checkpoint, make_folder, read_json, write_whole
 from scripts import tables
-from scripts.figures import NAMES, styles
+from scripts.figures.charts import NAMES, styles
+from scripts.grid import comparison
 
 PARTS = Path(__file__).resolve().parent
 AXES = ("dataset", "model", "method")
@@ -54,7 +46,7 @@ DASHES = {"-": (), "--": (3.7, 1.6), "-.": (6.4, 1.6, 1, 1.6), ":": (1, 1.65)}  
 
 def parser():
     """The command line."""
-    found = train.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    found = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     out_help = "has runs, tables and figures, and gets report.html (default results)"
     found.add_argument("--out", type=Path, default=ROOT / "results", help=out_help)
     return found
@@ -315,7 +307,7 @@ def make(out):
     """Write <out>/report.html and say so."""
     make_folder(out)
     made = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
-    text = page(content(out), figures(out), made, engine.code_version())
+    text = page(content(out), figures(out), made, code_version())
     path = out / "report.html"
     write_whole(path, lambda file: file.write(text.encode()))
     print(f"written to {path} ({len(text.encode()) / 2**20:.1f} MiB)")
@@ -323,9 +315,9 @@ def make(out):
 
 
 def main(arguments=None):
-    """Make the page that a command line asks for; the exit status (see train.explain)."""
+    """Make the page that a command line asks for; the exit status (see cli.explain)."""
     args = parser().parse_args(arguments)
-    return train.explain(lambda: make(args.out))
+    return cli.explain(lambda: make(args.out))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Kill -9 a table's launcher or its runs at random moments, and compare the end with that of an undisturbed command.
 
-python scripts/stress.py                                            # ten kills of a small demo, a few minutes
-python scripts/stress.py --times 3 -- demo --methods none mixup --width 4 --epochs 50 --checkpoint-minutes 0.01
+python -m scripts.stress                                            # ten kills of a small demo, a few minutes
+python -m scripts.stress --times 3 -- demo --methods none mixup --width 4 --epochs 50 --checkpoint-minutes 0.01
 
 After every kill of the launcher the same command starts again. Equal must be, bit for bit, all errors and weights of
 all runs, and the table but for its seconds. On a GPU the command needs --deterministic.
@@ -18,17 +18,10 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from scripts import check_install
-
-check_install.main()  # before anything else imports torchvision
-
 import torch
 
-import train
-from records import BadInput, RunFailed, is_locked, load_checkpoint, read_json
+from engine import cli
+from engine.files import ROOT, BadInput, RunFailed, is_locked, load_checkpoint, read_json
 
 DEMO = "demo --methods none patchup_hard --seeds 2 --width 4 --epochs 80 --checkpoint-minutes 0.01 --device cpu"
 MEASURED = ("test_error", "test_nll", "last_epoch_test_error", "val_error", "best_epoch")
@@ -37,8 +30,8 @@ POLL_SECONDS = 0.05
 
 def start(command, out, log):
     """The process of scripts/tables.py with the command's arguments and --out, which writes to log."""
-    arguments = [sys.executable, str(ROOT / "scripts" / "tables.py"), *command, "--out", str(out)]
-    return subprocess.Popen(arguments, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    arguments = [sys.executable, "-m", "scripts.tables", *command, "--out", str(out)]
+    return subprocess.Popen(arguments, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
 
 
 def finish(process, log):
@@ -135,7 +128,7 @@ def make(args):
 
 def parser():
     """The command line."""
-    found = train.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    found = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     found.add_argument("--times", type=int, default=10, help="kills (default 10)")
     found.add_argument("--seed", type=int, default=0, help="of the moments and victims (default 0)")
     found.add_argument("command", nargs="*", help=f"after --: arguments of scripts/tables.py (default {DEMO})")
@@ -143,9 +136,9 @@ def parser():
 
 
 def main(arguments=None):
-    """Do what a command line says; the exit status (see train.explain)."""
+    """Do what a command line says; the exit status (see cli.explain)."""
     args = parser().parse_args(arguments)
-    return train.explain(lambda: make(args))
+    return cli.explain(lambda: make(args))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The reduced study of the paper's claims: train and evaluate what is missing, collect the records, derive the claims.
 
-python scripts/study.py cpu                     # 126 runs of minutes each, and the evaluations of 45 of them
-python scripts/study.py gpu --dry-run           # every run, its state, the hours it takes on this device
-python scripts/study.py cpu --no-run            # collect and derive from what is there
+python -m scripts.study cpu                     # 126 runs of minutes each, and the evaluations of 45 of them
+python -m scripts.study gpu --dry-run           # every run, its state, the hours it takes on this device
+python -m scripts.study cpu --no-run            # collect and derive from what is there
 
 Its tables are recipes.STUDIES. The methods' runs come first, then those of the parts, all seed by seed; then the
 evaluations of the methods' runs, and how diverse interpolated states are in their networks. It can be stopped at any
@@ -19,26 +19,20 @@ import sys
 import zipfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from scripts import check_install
-
-check_install.main()  # before anything else imports torchvision
-
 import numpy as np
 
-import launcher
 import recipes
-import train
 from claims import evidence
-from records import BadInput, make_folder, read_json
-from scripts import claims, diversity, tables
+from engine import cli
+from engine.files import BadInput, make_folder, read_json
+from scripts import claims, tables
+from scripts.figures import diversity
+from scripts.grid import launcher
 
 
 def parser():
     """The command line."""
-    found = train.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    found = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     add = found.add_argument
     add("scale", choices=recipes.STUDIES)
     add("--models", "--model", nargs="+", help="of the study's, by default all")
@@ -47,7 +41,7 @@ def parser():
     add("--dry-run", action="store_true", help="list the runs, their state and hours, launch nothing")
     add("--no-run", action="store_true", help="collect what is there, launch nothing")
     add("--records", type=Path, help="gets the records (default <out>/records)")
-    train.add_run_flags(found, "gets runs, records and claims (default results/study/<scale>)", out=None)
+    cli.add_run_flags(found, "gets runs, records and claims (default results/study/<scale>)", out=None)
     fixed = ("datasets", "methods", "recipe_tag", *recipes.OPTIONS)  # pairs need all methods, by the study's recipe
     found.set_defaults(**dict.fromkeys(fixed))
     return found
@@ -73,7 +67,7 @@ def with_diversity(job, args):
     where = "--out", found.parent.parent, "--data-dir", args.data_dir
     how = "--device", args.device, "--workers", args.workers
     arguments = ("figure10", "--checkpoint", job.files.best, *where, *how)
-    command = "scripts.illustrations", tuple(map(str, arguments))
+    command = "scripts.figures.illustrations", tuple(map(str, arguments))
     return dataclasses.replace(job, commands=(*job.commands, command), results=(*job.results, found))
 
 
@@ -133,7 +127,7 @@ def diversity_rows(path, cell):
     """Rows of diversity.csv of one network, none where it is not measured yet."""
     if not path.exists():
         return []
-    rows = read_json(path, maker="scripts/illustrations.py figure10").get("rows", [])
+    rows = read_json(path, maker="scripts/figures/illustrations.py figure10").get("rows", [])
     return [(*cell, row["method"], row["measure"], row["mean"]) for row in rows]
 
 
@@ -163,9 +157,9 @@ def make(args):
 
 
 def main(arguments=None):
-    """Make the study that a command line names; the exit status (see train.explain)."""
+    """Make the study that a command line names; the exit status (see cli.explain)."""
     args = parser().parse_args(arguments)
-    return train.explain(lambda: make(args))
+    return cli.explain(lambda: make(args))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Tables and figures of the paper: launch runs and evaluations that are missing, render ours beside the paper's.
 
-python scripts/tables.py table2 --datasets cifar100 --models preactresnet18 --seeds 1
-python scripts/tables.py all --dry-run
-python scripts/tables.py compare --methods none patchup_hard feature_cutmix --dataset cifar100 --model preactresnet18
-python scripts/tables.py table5 --limit 1000          # flags of the evaluation script are taken too
+python -m scripts.tables table2 --datasets cifar100 --models preactresnet18 --seeds 1
+python -m scripts.tables all --dry-run
+python -m scripts.tables compare --methods none patchup_hard feature_cutmix --dataset cifar100 --model preactresnet18
+python -m scripts.tables table5 --limit 1000          # flags of the evaluation script are taken too
 
 The same command goes on with what was interrupted and leaves alone what is finished. Fields of the recipe can be
 overridden by flags; such runs and their table have folders and a title of their own, and never mix with the paper's.
@@ -14,29 +14,19 @@ import dataclasses
 import difflib
 import importlib
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from scripts import check_install
-
-check_install.main()  # before anything else imports torchvision
-
-import comparison
 import data
-import engine
-import evaluation
-import grids
-import launcher
 import recipes
-import train
-from records import BadInput, Record, make_folder, read_json, write_json
-from scripts import benchmark, demo_figures
+from engine import cli, evaluation
+from engine.device import select_device
+from engine.files import BadInput, Record, make_folder, read_json, write_json
+from scripts.bench import benchmark
+from scripts.figures import demo_figures
+from scripts.grid import comparison, grids, launcher
 
 CPU_BATCH, ROUNDS = 10, 3  # Table 8 on a CPU: images a step; counted steps of every method
 ALL = tuple(name for name in recipes.TABLES if name.startswith(("table", "figure")))
@@ -54,14 +44,14 @@ def table_name(text):
 
 def parser():
     """The command line, but for the flags of evaluation scripts."""
-    found = train.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    found = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     found.add_argument("tables", nargs="+", type=table_name, metavar="TABLE", help=", ".join(NAMES))
     grids.add_flags(found)
     launcher.add_flags(found)
     found.add_argument("--dry-run", action="store_true", help="list the runs, their state and hours, launch nothing")
     found.add_argument("--no-run", action="store_true", help="render what is there, launch nothing")
     out_help = "gets runs, tables and figures (default results, for the demo results/demo)"
-    train.add_run_flags(found, out_help, out=None)
+    cli.add_run_flags(found, out_help, out=None)
     recipes.add_flags(found)
     return found
 
@@ -147,7 +137,7 @@ def measure_hours(grid, args):
     recipe = grid.runs()[0].recipe
     missing = [method for method in grid.table.methods if method not in kept_hours(grid)]
     if missing:
-        device = engine.select_device(args.device)
+        device = select_device(args.device)
         batch = CPU_BATCH if device.type == "cpu" else None
         overrides = grid.table.overrides | grid.overrides
         measured = benchmark.training_hours(recipe.dataset, recipe.model, missing, device, ROUNDS, batch, **overrides)
@@ -210,7 +200,7 @@ def draw_demo(grid, data_dir):
     make_folder(figures)
     demo_figures.error_curves({run.recipe: run.files.log for run in runs}, figures / f"{grid.file_name}_curves.png")
     recipe = runs[0].recipe
-    demo_figures.mixed_batch(recipe, *train.objects(recipe, data_dir), figures / f"{grid.file_name}_batch.png")
+    demo_figures.mixed_batch(recipe, *recipes.objects(recipe, data_dir), figures / f"{grid.file_name}_batch.png")
     print(f"pictures in {figures}")
 
 
@@ -240,9 +230,9 @@ def make(args, more):
 
 
 def main(arguments=None):
-    """Make the tables that a command line names; the exit status (see train.explain)."""
+    """Make the tables that a command line names; the exit status (see cli.explain)."""
     args, more = parser().parse_known_args(arguments)
-    return train.explain(lambda: make(args, more))
+    return cli.explain(lambda: make(args, more))
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import launcher
 import recipes
-import train
-from records import RunFiles
+from engine import cli
+from engine.files import RunFiles
+from scripts.grid import launcher
 
 SMALL = {"width": 4, "train_per_class": 4, "batch_size": 16, "epochs": 30}
 
@@ -27,12 +27,12 @@ def job(args, method, seed=0, **overrides):
 
 def parser():
     """The command line."""
-    found = train.Parser()
+    found = cli.Parser()
     found.add_argument("--methods", nargs="+", default=["none", "cutout"])
     found.add_argument("--lr", type=float, help="of cutout alone")
     found.add_argument("--epochs", type=int, default=SMALL["epochs"])
     launcher.add_flags(found)
-    train.add_run_flags(found)
+    cli.add_run_flags(found)
     return found
 
 
@@ -41,7 +41,7 @@ def main(arguments=None):
     args = parser().parse_args(arguments)
     lr = {"lr": args.lr} if args.lr else {}
     jobs = [job(args, method, **(lr if method == "cutout" else {})) for method in args.methods]
-    return train.explain(lambda: 1 if launcher.launch(jobs, args) else 0)
+    return cli.explain(lambda: 1 if launcher.launch(jobs, args) else 0)
 
 
 if __name__ == "__main__":

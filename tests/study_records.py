@@ -2,12 +2,12 @@
 
 import numpy as np
 
-import attacks
 import recipes
 import regularizers
 from claims import evidence
 from data import affine
 from data.corruptions import SCORED, SEVERITIES
+from engine import attacks
 
 IMAGES, CLASSES = 400, 100
 STAGES = ("conv1", "layer1", "layer2", "layer3", "layer4")

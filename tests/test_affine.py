@@ -11,10 +11,9 @@ from torchvision.transforms import functional as TF
 
 import data
 import eval_affine
-import evaluation
 import recipes
-import records
 from data import affine
+from engine import evaluation, files
 
 
 def random_images(rng, count, height, width):
@@ -293,5 +292,5 @@ def test_impossible_seed_is_one_line(tmp_path, train_tiny, capsys):
 def test_real_images(real_checkpoint, tmp_path):
     checkpoint, images = real_checkpoint
     assert evaluate(tmp_path, checkpoint, "--limit", 100, data_dir=images) == 0
-    found = records.read_json(checkpoint.with_name("seed0.best.affine-limit100.json"))
+    found = files.read_json(checkpoint.with_name("seed0.best.affine-limit100.json"))
     assert found["images"] == 100 and len({case["nll"] for case in found["cases"].values()}) == 9

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-import attacks
-from attacks import AS_LABELLED, CARLINI_WAGNER, CONVERGED, LINF_EPSILONS, STRONGEST, Bounded, Nearest, strength
-from records import BadInput, RunFailed
+from engine import attacks
+from engine.attacks import AS_LABELLED, CARLINI_WAGNER, CONVERGED, LINF_EPSILONS, STRONGEST, Bounded, Nearest, strength
+from engine.files import BadInput, RunFailed
 
 ROWS = torch.arange(40, 52)  # of the images below
 ALL = AS_LABELLED | CONVERGED | CARLINI_WAGNER | STRONGEST

@@ -1,4 +1,4 @@
-"""scripts/benchmark.py and scripts/targets.py: what they make of timed calls, on a clock of ours and tiny networks."""
+"""scripts/bench/benchmark.py and targets.py: what they make of timed calls, on a clock of ours, tiny networks."""
 
 import itertools
 import json
@@ -6,10 +6,9 @@ import json
 import pytest
 import torch
 
-import engine
 import recipes
 from regularizers.base import Regularizer
-from scripts import benchmark, targets, timing
+from scripts.bench import benchmark, targets, timing
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 STEP = {"none": 1.0, "puzzlemix": 1.9}  # seconds; of others 1.1
@@ -31,7 +30,7 @@ def clock(monkeypatch):
 
     compiled = []
     monkeypatch.setattr(timing, "timed", timed)
-    monkeypatch.setattr(engine, "compile_stages", compiled.append)
+    monkeypatch.setattr(timing, "compile_stages", compiled.append)
     monkeypatch.setattr(benchmark, "batches_a_second", lambda device: 90_000)
     monkeypatch.setattr(benchmark, "FEATURES", (100, 2, 16, 16))
     monkeypatch.setattr(benchmark, "medians_apart", apart)

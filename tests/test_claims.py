@@ -15,7 +15,7 @@ from claims import cost, evidence, inside, page, plots, robustness, statistics, 
 from claims.claim import FAILS, HOLDS, OPEN, UNTESTABLE, Claim, Group, Part, corrected
 from claims.scope import Scope, minus
 from data import affine
-from records import BadInput
+from engine.files import BadInput
 from scripts import claims
 
 PREACT = "preactresnet18"
@@ -331,7 +331,7 @@ def test_cost_is_judged_by_the_benchmark(tmp_path, monkeypatch, plain, ratios, t
     named = {case: {"over_none": ratio, "own": share / 50, "step": 2 * ratio} for case, (ratio, share) in rows.items()}
     recipe = {"width": 64, "batch_size": 100}
     record = {"environment": {"device": "x86_64", "threads": 2}, "recipe": {"model": PREACT} | recipe}
-    record |= {"methods": named, "command": "python scripts/benchmark.py", "rounds": 3}
+    record |= {"methods": named, "command": "python -m scripts.bench.benchmark", "rounds": 3}
     (tmp_path / "cpu.json").write_text(json.dumps(record))
     far = {"methods": {"none": {"over_none": 9, "own": 9, "step": 1}}}
     for name, more in (("gpu", {"environment": {"device": "A GPU"}}), ("wrn", {"recipe": {"model": "wrn28_10"}})):

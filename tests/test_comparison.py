@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import comparison
 import recipes
-from grids import Cell
+from scripts.grid import comparison
+from scripts.grid.grids import Cell
 
 ERROR = recipes.Metric("test_error", "test error (%)")
 PLACE = ("cifar100", "wrn28_10")

@@ -17,12 +17,13 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-import distributed
-import engine
 import recipes
-import records
 import regularizers
 import train
+from engine import distributed, files, metrics
+from engine.metrics import logits_of
+from engine.signals import Stopped
+from engine.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
 # 50 images: three batches of 15, shared as 7 and 8, and one of 5, as 2 and 3
@@ -85,20 +86,20 @@ def two_steps(method):
 
 
 def loss_not_finite_on_rank_1():
-    trainer = trainer_of(resolve("none"), records.RunFiles("nowhere", resolve("none")))
+    trainer = trainer_of(resolve("none"), files.RunFiles("nowhere", resolve("none")))
     if trainer.rank == 1:
         trainer.regularizer.loss = lambda logits: logits.sum() * torch.nan
     trainer.train_step(*next(trainer.datasets.train.batches(15, rank=trainer.rank, world=2)))
     trainer.step = 1
     try:
         trainer.require_finite()
-    except records.RunFailed as error:
+    except files.RunFailed as error:
         return str(error)
 
 
 def stopped_by_a_signal_to_rank_1(folder):
     """Stop a run after its sixth step by a signal that rank 1 alone gets, and go on with it."""
-    real, steps = engine.Trainer.train_step, iter(range(1, 1000))
+    real, steps = Trainer.train_step, iter(range(1, 1000))
 
     def train_step(self, x, y):
         real(self, x, y)
@@ -106,10 +107,10 @@ def stopped_by_a_signal_to_rank_1(folder):
             os.kill(os.getpid(), signal.SIGUSR1)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine.Trainer, "train_step", train_step)
+        patch.setattr(Trainer, "train_step", train_step)
         try:
             run(resolve("cutmix"), folder / "parts")
-        except engine.Stopped as stopped:
+        except Stopped as stopped:
             done = next(steps) - 1, stopped.args[0]
     run(resolve("cutmix"), folder / "parts")
     return done
@@ -122,7 +123,7 @@ def all_of_it(folder):
     found["not finite"] = loss_not_finite_on_rank_1()
     net, test = trainer_of(resolve("none")).net, trainer_of(resolve("none")).datasets.test
     for count in (797, 501):  # the one image of the second's last batch leaves rank 0 without any
-        found[count] = engine.metrics(*engine.logits_of(net, test.limited(count), torch.device("cpu")))
+        found[count] = metrics.metrics(*logits_of(net, test.limited(count), torch.device("cpu")))
     with distributed.first_on_each_node():
         found["second"] = (folder / "first").exists()
         (folder / "first").touch()
@@ -139,14 +140,14 @@ def all_of_it(folder):
 
 def fail_on_rank_1(arguments):
     """Train as train.py does, but rank 1 alone meets an unreadable image at the third step."""
-    real = engine.Trainer.train_step
+    real = Trainer.train_step
 
     def train_step(self, x, y):
         if self.rank == 1 and self.step == 2:
             raise train.data.DataError("x.png cannot be read as an image")
         real(self, x, y)
 
-    engine.Trainer.train_step = train_step
+    Trainer.train_step = train_step
     return train.main(arguments)
 
 
@@ -190,7 +191,7 @@ def outcome(folder, method):
     for entry in (*lines, result):
         for name in ("seconds", "images_per_second", "peak_memory_mib", "environment"):
             entry.pop(name, None)
-    return lines, result, *(records.load_checkpoint(f"{stem}.{which}.pt")["net"] for which in ("best", "last"))
+    return lines, result, *(files.load_checkpoint(f"{stem}.{which}.pt")["net"] for which in ("best", "last"))
 
 
 def assert_same_outcome(one, other):
@@ -259,7 +260,7 @@ def test_two_ranks_without_batch_norm_train_as_one_process(pair, tmp_path, monke
 @pytest.mark.parametrize("count", [797, 501])
 def test_every_rank_knows_the_metrics_of_all_images(count, pair):
     trainer = trainer_of(resolve("none"))
-    alone = engine.metrics(*engine.logits_of(trainer.net, trainer.datasets.test.limited(count), trainer.device))
+    alone = metrics.metrics(*logits_of(trainer.net, trainer.datasets.test.limited(count), trainer.device))
     assert pair[1][count] == pair[2][count] == pytest.approx(alone, rel=1e-6)
 
 

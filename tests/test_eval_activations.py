@@ -10,13 +10,12 @@ import torch
 
 import data
 import eval_activations
-import evaluation
-import grids
 import models
 import recipes
-import records
 import train
+from engine import evaluation, files
 from eval_activations import Activations
+from scripts.grid import grids
 
 STAGES = ["conv1", "layer1", "layer2", "layer3", "layer4"]
 RUN = "digits/preactresnet18/none/seed0"
@@ -197,5 +196,5 @@ def test_figure_6_shows_two_of_the_stages(tmp_path, monkeypatch):
 def test_real_images(real_checkpoint, tmp_path):
     checkpoint, images = real_checkpoint
     assert evaluate(tmp_path, checkpoint, "--limit", 100, data_dir=images) == 0
-    found = records.read_json(checkpoint.with_name("seed0.best.activations-limit100.json"))
+    found = files.read_json(checkpoint.with_name("seed0.best.activations-limit100.json"))
     assert found["images"] == 100 and all(min(found["curves"][stage]["magnitude"]) > 0 for stage in STAGES)

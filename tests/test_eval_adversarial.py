@@ -10,14 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-import attacks
-import comparison
 import eval_adversarial
-import evaluation
-import grids
-import records
-from attacks import strength
+from engine import attacks, evaluation, files
+from engine.attacks import strength
 from eval_adversarial import Benchmark, Fgsm, spread
+from scripts.grid import comparison, grids
 
 RUN = "digits/preactresnet18/none/seed0"
 LIMIT = 20
@@ -227,7 +224,7 @@ def test_real_images(real_checkpoint):
     given = [checkpoint, "--attacks", "fgsm", "strongest", "--limit", LIMIT, "--data-dir", images, "--device", "cpu"]
     assert evaluation.main(eval_adversarial.parser(), eval_adversarial.studies, list(map(str, given))) == 0
     fgsm, strongest = (
-        records.read_json(checkpoint.with_name(f"seed0.best.{kind}-limit{LIMIT}.json"))["cases"]
+        files.read_json(checkpoint.with_name(f"seed0.best.{kind}-limit{LIMIT}.json"))["cases"]
         for kind in ("fgsm", "strongest")
     )
     assert fgsm["pixel@0"]["nll"] == pytest.approx(strongest["clean"]["nll"], rel=1e-4)

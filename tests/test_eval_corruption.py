@@ -16,12 +16,12 @@ from test_data_sources import NAMES, write_tiny
 
 import data
 import eval_corruption
-import evaluation
-import grids
 import recipes
 from data import DataError, corrupted, corruptions
 from data.loaders import MemoryLoader, Pool
-from records import BadInput
+from engine import evaluation
+from engine.files import BadInput
+from scripts.grid import grids
 
 TWO = {"brightness": "weather", "impulse_noise": "noise"}  # one draws random numbers, one does not
 SCORED = tuple(corruptions.SCORED)

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 import data
-import engine
-import evaluation
-import grids
-from evaluation import Record, Study, outcomes
-from records import BadInput, load_checkpoint
+from engine import evaluation
+from engine.evaluation import Record, Study, outcomes
+from engine.files import BadInput, load_checkpoint
+from engine.metrics import EVALUATION_BATCH
+from engine.signals import Stopped
+from scripts.grid import grids
 
 
 class Clean(Study):
@@ -21,7 +22,7 @@ class Clean(Study):
     kind = "clean"
     tasks = ("first", "second")
 
-    def __init__(self, batch=engine.EVALUATION_BATCH, **setting):
+    def __init__(self, batch=EVALUATION_BATCH, **setting):
         super().__init__(**setting)
         self.batch = batch
 
@@ -91,7 +92,7 @@ def test_interrupted_and_continued(trained, looks):
     expected = arrays_of(path, study)
     record = Record(path, study)
     record.result.unlink()
-    with pytest.raises(engine.Stopped), evaluation.progress() as bar:
+    with pytest.raises(Stopped), evaluation.progress() as bar:
         evaluation.evaluate(study, evaluation.load_subject(path, args), record, bar, Signals(looks))
     assert record.partial.exists() and not record.result.exists()
     seen = []
@@ -148,7 +149,7 @@ def test_what_an_interrupted_evaluation_is_of(trained):
     expected = evaluation.run(study, [(path, None)], args)[0][0]["cases"]
     record = Record(path, study)
     record.result.unlink()
-    with pytest.raises(engine.Stopped), evaluation.progress() as bar:
+    with pytest.raises(Stopped), evaluation.progress() as bar:
         evaluation.evaluate(study, evaluation.load_subject(path, args), record, bar, Signals(3))
     study.stamp = lambda: "other draws"
     with pytest.warns(UserWarning, match="belongs to other images or weights; starting anew"):

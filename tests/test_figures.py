@@ -1,4 +1,4 @@
-"""scripts/figures.py: what is drawn is what was given, and can be read in print."""
+"""scripts/figures/charts.py: what is drawn is what was given, and can be read in print."""
 
 import itertools
 import json
@@ -14,10 +14,10 @@ from PIL import Image
 
 import recipes
 from data.corruptions import SCORED
-from records import BadInput, RunFiles
-from scripts import demo_figures, figures
+from engine.files import BadInput, RunFiles
+from scripts.figures import charts, demo_figures
 
-METHODS = list(figures.STYLES)
+METHODS = list(charts.STYLES)
 RUN = ["dataset", "model", "method", "seed"]
 WRN = ("cifar100", "wrn28_10")
 RESNETS = [("tiny_imagenet", "resnet101"), ("tiny_imagenet", "resnet152")]
@@ -29,10 +29,10 @@ STAGES = {"conv1": 4, "layer1": 8, "layer2": 12, "layer3": 16}
 def drawn(monkeypatch):
     """The figures drawn in the test, in order, kept open until its end."""
     kept = []
-    monkeypatch.setattr(figures.plt, "close", kept.append)
+    monkeypatch.setattr(charts.plt, "close", kept.append)
     yield kept
     monkeypatch.undo()
-    figures.plt.close("all")
+    charts.plt.close("all")
 
 
 def table(networks, methods, seeds, points, columns, value, low=10.0, high=90.0):
@@ -70,10 +70,10 @@ def numbers(rows, value, **wanted):
 
 def test_every_method_has_a_style_of_its_own():
     assert [method for method in recipes.LABELS if method in METHODS] == METHODS and len(METHODS) == 9
-    everything = [*figures.STYLES.values(), *figures.SPARE]
+    everything = [*charts.STYLES.values(), *charts.SPARE]
     for attribute in ("color", "marker", "hatch"):
         assert len({getattr(style, attribute) for style in everything}) == len(everything), attribute
-    greys = sorted(figures.grey(style.color) for style in figures.STYLES.values())
+    greys = sorted(charts.grey(style.color) for style in charts.STYLES.values())
     assert min(np.diff(greys)) > 0.07, "printed without colour"
     assert greys[-1] < 0.85, "on white paper"
 
@@ -88,7 +88,7 @@ XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1
 
 @pytest.mark.parametrize("eyes", DICHROMATS)
 def test_colours_stay_apart_for_colour_blind_readers(eyes):
-    srgb = np.array([to_rgb(style.color) for style in figures.STYLES.values()])
+    srgb = np.array([to_rgb(style.color) for style in charts.STYLES.values()])
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     x, y, z = np.cbrt(XYZ @ (linear @ np.array(DICHROMATS[eyes]).T).clip(0, 1).T / XYZ.sum(1)[:, None])
     lab = np.stack([116 * y, 500 * (x - y), 200 * (y - z)])
@@ -97,10 +97,10 @@ def test_colours_stay_apart_for_colour_blind_readers(eyes):
 
 
 def test_unknown_methods_come_last_each_with_a_style_of_its_own():
-    found = figures.styles(["mine", "patchup_hard", "another", "none"])
+    found = charts.styles(["mine", "patchup_hard", "another", "none"])
     assert list(found) == ["none", "patchup_hard", "another", "mine"]
     assert len(set(found.values())) == 4
-    assert len(figures.styles(str(i) for i in range(20))) == 20
+    assert len(charts.styles(str(i) for i in range(20))) == 20
 
 
 def test_the_demos_curves_have_the_same_styles(tmp_path, drawn):
@@ -114,7 +114,7 @@ def test_the_demos_curves_have_the_same_styles(tmp_path, drawn):
     lines = drawn[0].axes[0].lines
     assert [line.get_label() for line in lines] == ["No Mixup (2)", "Soft PatchUp (2)"]
     for line, method in zip(lines, ("none", "patchup_soft")):
-        assert line.get_color() == figures.STYLES[method].color and line.get_marker() == figures.STYLES[method].marker
+        assert line.get_color() == charts.STYLES[method].color and line.get_marker() == charts.STYLES[method].marker
         assert list(line.get_ydata()) == [9.5, 5.5, 4.5]
 
 
@@ -124,7 +124,7 @@ def test_the_demos_curves_have_the_same_styles(tmp_path, drawn):
 def test_bars_are_the_means_and_their_lines_the_deviations(tmp_path, drawn):
     names = (*reversed(SCORED), "spatter")
     rows = corruptions(methods=("mine", "patchup_hard", "none"), seeds=3, names=names)
-    figures.corruption_bars(rows, tmp_path / "bars")
+    charts.corruption_bars(rows, tmp_path / "bars")
     parts = [list(SCORED)[:7], list(SCORED)[7:], ["spatter"]]
     axes = drawn[0].axes
     assert len(axes) == 6
@@ -155,7 +155,7 @@ def test_bars_are_the_means_and_their_lines_the_deviations(tmp_path, drawn):
 def test_accuracy_lines_are_the_means_and_bands_the_deviations(tmp_path, drawn):
     networks = [WRN, ("svhn", "preactresnet18")]
     rows = attacks(networks, ("mine", "cutmix", "mixup"), seeds=3)
-    figures.accuracy_curves(rows, tmp_path / "curves", strength="ε (normalised input)")
+    charts.accuracy_curves(rows, tmp_path / "curves", strength="ε (normalised input)")
     axes = drawn[0].axes
     assert [axis.get_title() for axis in axes] == ["(a) WRN-28-10 on CIFAR-100", "(b) PreActResNet18 on SVHN"]
     assert {axis.get_xlabel() for axis in axes} == {"ε (normalised input)"}
@@ -175,7 +175,7 @@ def test_accuracy_lines_are_the_means_and_bands_the_deviations(tmp_path, drawn):
 
 def test_activation_lines_are_the_means_of_every_rank(tmp_path, drawn):
     rows = activations(methods=("patchup_soft", "mine", "cutout"), seeds=3)
-    figures.activation_curves(rows, tmp_path / "curves")
+    charts.activation_curves(rows, tmp_path / "curves")
     axes = drawn[0].axes
     assert [axis.get_title() for axis in axes] == ["(a) conv1", "(b) layer1", "(c) layer2", "(d) layer3"]
     for axis, (stage, channels) in zip(axes, STAGES.items()):
@@ -192,7 +192,7 @@ def test_networks_may_have_different_stages(tmp_path, drawn):
     rows = pd.concat(
         [activations(methods=("none",)), activations([("svhn", "preactresnet18")], ("none",), stages={"layer4": 20})]
     )
-    figures.activation_curves(rows, tmp_path / "curves")
+    charts.activation_curves(rows, tmp_path / "curves")
     titles = [axis.get_title() for axis in drawn[0].axes[:5]]
     assert titles[0] == "(a) WRN-28-10 on CIFAR-100, conv1" and titles[4] == "(e) PreActResNet18 on SVHN, layer4"
     assert [len(axis.lines[0].get_xdata()) for axis in drawn[0].axes[:5]] == [4, 8, 12, 16, 20]
@@ -202,11 +202,11 @@ def test_a_sheet_holds_every_pixel_as_a_square(tmp_path):
     rng = np.random.default_rng(0)
     shapes = {"clean": 1, "fog": 5, "snow": 5}
     pictures = [{name: rng.integers(0, 255, (n, 3, 8, 6), np.uint8) for name, n in shapes.items()} for _ in range(2)]
-    text = figures.contact_sheet(pictures, tmp_path / "sheet", "Made here.")
+    text = charts.contact_sheet(pictures, tmp_path / "sheet", "Made here.")
     assert text == "2 test images, clean and under every corruption (rows) at every severity (columns). Made here."
     with Image.open(tmp_path / "sheet.png") as picture:
         sheet = np.asarray(picture.convert("RGB"))
-    left = figures.DPI  # an inch for the names of rows
+    left = charts.DPI  # an inch for the names of rows
     times = (sheet.shape[1] - left) // (12 * 7)
     top = sheet.shape[0] - 2 * 9 * times
     assert times > 1
@@ -222,18 +222,18 @@ def test_a_sheet_holds_every_pixel_as_a_square(tmp_path):
 # ---- files and captions ----
 
 ALL = {
-    "figure4": (figures.corruption_bars, corruptions([("tiny_imagenet", "wrn28_10")]), figures.PAGE),
-    "figure15": (figures.corruption_bars, corruptions(), figures.PAGE),
-    "figure5": (figures.accuracy_curves, attacks([WRN, ("tiny_imagenet", "wrn28_10")]), figures.PAGE),
-    "one-panel": (figures.accuracy_curves, attacks(), figures.COLUMN),
+    "figure4": (charts.corruption_bars, corruptions([("tiny_imagenet", "wrn28_10")]), charts.PAGE),
+    "figure15": (charts.corruption_bars, corruptions(), charts.PAGE),
+    "figure5": (charts.accuracy_curves, attacks([WRN, ("tiny_imagenet", "wrn28_10")]), charts.PAGE),
+    "one-panel": (charts.accuracy_curves, attacks(), charts.COLUMN),
     "figure13": (
-        figures.accuracy_curves,
+        charts.accuracy_curves,
         attacks(list(itertools.product(("cifar10", "svhn"), ("preactresnet18", "preactresnet34", "wrn28_10")))),
-        figures.PAGE,
+        charts.PAGE,
     ),
-    "figure6": (figures.activation_curves, activations(stages={"layer1": 160, "layer2": 320}), figures.PAGE),
-    "figure14": (figures.activation_curves, activations(), figures.PAGE),
-    "five-stages": (figures.activation_curves, activations(stages=STAGES | {"layer4": 20}), figures.PAGE),
+    "figure6": (charts.activation_curves, activations(stages={"layer1": 160, "layer2": 320}), charts.PAGE),
+    "figure14": (charts.activation_curves, activations(), charts.PAGE),
+    "five-stages": (charts.activation_curves, activations(stages=STAGES | {"layer4": 20}), charts.PAGE),
 }
 
 
@@ -259,8 +259,8 @@ def test_a_figure_can_be_read_in_print(name, tmp_path, drawn):
     assert path.with_name(f"{path.name}.txt").read_text() == f"{text}\n"
     assert path.with_name(f"{path.name}.pdf").read_bytes().startswith(b"%PDF")
     with Image.open(path.with_name(f"{path.name}.png")) as picture:
-        assert picture.info["dpi"][0] >= 200 and picture.width / figures.DPI == pytest.approx(width, abs=0.01)
-        assert picture.height / figures.DPI < figures.TALL
+        assert picture.info["dpi"][0] >= 200 and picture.width / charts.DPI == pytest.approx(width, abs=0.01)
+        assert picture.height / charts.DPI < charts.TALL
     seen = texts(drawn[0])
     assert {recipes.LABELS[method] for method in METHODS} <= {text.get_text() for text in seen}
     assert min(text.get_fontsize() for text in seen) >= 7
@@ -276,7 +276,7 @@ def test_a_figure_can_be_read_in_print(name, tmp_path, drawn):
 def test_the_same_data_gives_the_same_files(tmp_path):
     rows = attacks(methods=("none", "mine"))
     for name in ("one", "two"):
-        figures.accuracy_curves(rows.sample(frac=1, random_state=len(name)), tmp_path / name)
+        charts.accuracy_curves(rows.sample(frac=1, random_state=len(name)), tmp_path / name)
     for end in ("png", "pdf", "txt"):
         assert (tmp_path / f"one.{end}").read_bytes() == (tmp_path / f"two.{end}").read_bytes()
 
@@ -285,7 +285,7 @@ def test_captions_name_seeds_spread_and_what_is_missing(tmp_path):
     rows = attacks([WRN], ("none", "cutmix", "puzzlemix", "mine"), seeds=5)
     rows = rows[~((rows.method == "puzzlemix") & (rows.seed > 2)) & ~((rows.method == "mine") & (rows.seed > 0))]
     wanted = ("none", "cutmix", "dropblock", "mixup")
-    text = figures.accuracy_curves(rows, tmp_path / "curves", wanted, "On 1000 images.", strength="ε of FGSM")
+    text = charts.accuracy_curves(rows, tmp_path / "curves", wanted, "On 1000 images.", strength="ε of FGSM")
     assert text == (
         "Test accuracy (%) against ε of FGSM: WRN-28-10 on CIFAR-100. Mean over 5 seeds (1 of mine; 3 of Puzzle Mix), "
         "bands: sample standard deviation over seeds. No runs of Input Mixup, DropBlock. On 1000 images."
@@ -295,7 +295,7 @@ def test_captions_name_seeds_spread_and_what_is_missing(tmp_path):
 def test_captions_say_which_network_lacks_a_method(tmp_path):
     rows = corruptions(methods=("none", "cutmix"), seeds=3, names=("fog",))
     rows = rows[(rows.method == "none") | ((rows.model == "resnet152") & (rows.seed < 2))]
-    text = figures.corruption_bars(rows, tmp_path / "bars")
+    text = charts.corruption_bars(rows, tmp_path / "bars")
     assert text == (
         "E_c, the test error (%) summed over the five severities of each corruption (0 to 500, lower is better): "
         "(a) ResNet101 on Tiny-ImageNet, (b) ResNet152 on Tiny-ImageNet. Mean over 3 seeds "
@@ -305,9 +305,9 @@ def test_captions_say_which_network_lacks_a_method(tmp_path):
 
 
 FIGURES = {
-    "bars": figures.corruption_bars,
-    "accuracy": figures.accuracy_curves,
-    "activation": figures.activation_curves,
+    "bars": charts.corruption_bars,
+    "accuracy": charts.accuracy_curves,
+    "activation": charts.activation_curves,
 }
 TABLES = {"bars": corruptions, "accuracy": attacks, "activation": activations}
 
@@ -338,11 +338,11 @@ def test_what_cannot_be_drawn_is_refused(kind, tmp_path):
     with pytest.raises(BadInput, match=rf"^\w+/\w+/mixup/seed1 has \w+ {point.split()[-1]} twice$"):
         FIGURES[kind](pd.concat([rows, rows[-1:]]), tmp_path / kind)
     with pytest.raises(BadInput, match="^nothing to draw: no corrupted picture$"):
-        figures.contact_sheet([], tmp_path / kind)
+        charts.contact_sheet([], tmp_path / kind)
     assert not list(tmp_path.iterdir())
 
 
 def test_drawing_leaves_matplotlib_as_it_was(tmp_path):
     before = dict(matplotlib.rcParams)
-    figures.accuracy_curves(attacks(methods=("none",)), tmp_path / "curves")
-    assert dict(matplotlib.rcParams) == before and not figures.plt.get_fignums()
+    charts.accuracy_curves(attacks(methods=("none",)), tmp_path / "curves")
+    assert dict(matplotlib.rcParams) == before and not charts.plt.get_fignums()

@@ -6,12 +6,13 @@ import copy
 import pytest
 import torch
 
-import engine
-import estimates
-import graphs
 import recipes
 import train
-from records import BadInput, RunFiles
+from engine import graphs
+from engine.files import BadInput, RunFiles
+from engine.signals import StopSignals
+from engine.trainer import Trainer
+from scripts.grid import estimates
 
 
 class Frozen:
@@ -52,7 +53,7 @@ def trained(method, graphed, steps=24, **options):
     torch.manual_seed(0)
     net = recipes.network(recipe, 100)
     recorder = Frozen(regularizer) if graphed else None
-    trainer = engine.Trainer(recipe, images, net, regularizer, torch.device("cpu"), files=None, recorder=recorder)
+    trainer = Trainer(recipe, images, net, regularizer, torch.device("cpu"), files=None, recorder=recorder)
     trainer.net.train()
     losses = []
     for epoch in range(steps // 3):
@@ -151,11 +152,9 @@ def stopped_and_continued(tmp_path, first, then):
         net, files = recipes.network(recipe, 10), RunFiles(tmp_path, recipe)
         files.stem.parent.mkdir(parents=True, exist_ok=True)
         recorder = Frozen(regularizer) if graphed else None
-        trainer = engine.Trainer(
-            recipe, images, net, regularizer, torch.device("cpu"), files, quiet=True, recorder=recorder
-        )
+        trainer = Trainer(recipe, images, net, regularizer, torch.device("cpu"), files, quiet=True, recorder=recorder)
         trainer.resume()
-        trainer.signals = engine.StopSignals()
+        trainer.signals = StopSignals()
         trainer.bar = trainer.progress()
         trainer.train_epoch()
         rates = {id(group["lr"]) for group in trainer.optimizer.param_groups}

@@ -1,11 +1,11 @@
-"""scripts/hours.py: what it makes of timed steps, on a clock of ours and with tiny networks."""
+"""scripts/bench/hours.py: what it makes of timed steps, on a clock of ours and with tiny networks."""
 
 import pytest
 import torch
 
-import estimates
 import recipes
-from scripts import hours, timing
+from scripts.bench import hours, timing
+from scripts.grid import estimates
 
 CPU = torch.device("cpu")
 TINY = {"width": 4}

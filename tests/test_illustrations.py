@@ -1,4 +1,4 @@
-"""scripts/illustrations.py and diversity.py: pictures show what the code that trains does, and numbers are right."""
+"""scripts/figures/illustrations.py, diversity.py: pictures show what the code that trains does; right numbers."""
 
 import csv
 import itertools
@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from regularizers.patchup import adjusted_gamma, block_mask
-from scripts import demo_figures, diversity, figures, illustrations, panels, scenes
+from scripts.figures import charts, demo_figures, diversity, illustrations, panels, scenes
 
 TINY = ("--dataset", "digits", "--model", "preactresnet18", "--width", "4")
 LAYER = illustrations.LAYER
@@ -38,10 +38,10 @@ def fewer_draws(monkeypatch):
 def drawn(monkeypatch):
     """The figures drawn in the test, kept open until its end."""
     kept = []
-    monkeypatch.setattr(figures.plt, "close", kept.append)
+    monkeypatch.setattr(charts.plt, "close", kept.append)
     yield kept
     monkeypatch.undo()
-    figures.plt.close("all")
+    charts.plt.close("all")
 
 
 def shown(axis):
@@ -392,4 +392,4 @@ def test_classes_are_named_in_words(tmp_path):
 def test_every_figure_has_a_script(number):
     script = illustrations.ROOT / f"scripts/figure{number}.sh"
     assert script.stat().st_mode & 0o111
-    assert f'scripts/illustrations.py figure{number} "$@"' in script.read_text()
+    assert f'scripts/figures/illustrations.py figure{number} "$@"' in script.read_text()

@@ -15,11 +15,10 @@ import pytest
 import torch
 
 import data
-import estimates
-import launcher
 import recipes
-from records import BadInput, RunFiles, load_checkpoint
+from engine.files import BadInput, RunFiles, load_checkpoint
 from scripts import stress
+from scripts.grid import estimates, launcher
 from tests import digits_grid
 
 METHODS = ("none", "cutout")
@@ -311,7 +310,7 @@ def test_several_gpus_train_a_run_by_torchrun_and_evaluate_it_without():
     commands = ("train", ("--seed", "1")), ("eval_affine", ("x.pt",))
     assert launcher.with_torchrun(commands, 1) == commands
     train, evaluate = launcher.with_torchrun(commands, 2)
-    script = str(Path(launcher.__file__).with_name("train.py"))
+    script = str(launcher.ROOT / "train.py")
     assert train == ("torch.distributed.run", ("--standalone", "--nproc-per-node", "2", script, "--seed", "1"))
     assert evaluate == commands[1]
 

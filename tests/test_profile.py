@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 import data
-import profiling
 import regularizers
 import train
+from engine import profiling
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = ["--dataset", "digits", "--model", "preactresnet18", "--width", "4", "--device", "cpu"]

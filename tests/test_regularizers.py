@@ -83,13 +83,13 @@ def test_two_methods_of_one_name_are_refused_with_both_classes_named(classes):
 
 def test_one_file_and_one_label_are_a_method_that_trains(tmp_path):
     """In a copy of the repository, as a user would."""
-    for folder in ("data", "models", "regularizers", "scripts"):
+    for folder in ("data", "engine", "models", "recipes", "regularizers", "scripts"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for file in ROOT.glob("*.py"):
         shutil.copy(file, tmp_path)
     (tmp_path / "regularizers/noise.py").write_text(NOISE)
-    text = (tmp_path / "recipes.py").read_text()
-    (tmp_path / "recipes.py").write_text(text.replace("LABELS = {", 'LABELS = {\n    "a_noise": "Noise",', 1))
+    text = (tmp_path / "recipes/tables.py").read_text()
+    (tmp_path / "recipes/tables.py").write_text(text.replace("LABELS = {", 'LABELS = {\n    "a_noise": "Noise",', 1))
     command = [sys.executable, "train.py", "--dataset", "digits", "--model", "preactresnet18", "--method", "a_noise"]
     command += ["--alpha", "0.2", "--width", "4", "--epochs", "1", "--device", "cpu", "--out", str(tmp_path / "runs")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

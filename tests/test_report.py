@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 import pytest
 
 import recipes
-from records import RunFiles
+from engine.files import RunFiles
 from scripts import report, tables
 
 HOSTILE = '</script><script>alert(1)</script><!-- & "odd" \u2028 <b>é'

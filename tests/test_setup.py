@@ -16,7 +16,7 @@ import pytest
 from scripts import check_install
 
 ROOT = Path(__file__).resolve().parent.parent
-CODE = ["models", "regularizers", "claims", "data", "scripts", "tests"]
+CODE = ["models", "regularizers", "claims", "data", "engine", "recipes", "scripts", "tests"]
 DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn"}  # import name -> package name, where they differ
 
 

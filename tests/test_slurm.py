@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-import launcher
-import slurm
 import train
-from records import BadInput, RunFailed, load_checkpoint
+from engine.files import BadInput, RunFailed, load_checkpoint
+from scripts.grid import launcher, slurm
 from tests import digits_grid, slurm_cluster
 from tests.slurm_cluster import until
 
@@ -38,7 +37,7 @@ def arguments(out, *flags):
 def started(script, out, *flags):
     """A process that launches through Slurm, with what it prints on stderr going to <out>.txt."""
     where = ("--out", out, "--data-dir", out, "--device", "cpu", "--launcher", "slurm", "--cpus", 1)
-    command = [sys.executable, script, *where, *flags]
+    command = [sys.executable, *script, *where, *flags]
     with Path(f"{out}.txt").open("w") as errors:
         return subprocess.Popen(list(map(str, command)), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=errors)
 
@@ -66,7 +65,7 @@ def assert_same_run(one, other):
 def test_a_grid_through_slurm_that_is_left_and_come_back_to_equals_the_local_one(cluster, tmp_path):
     grid = ["demo", "--methods", "none", "patchup_hard", "--seeds", "2"]
     grid += ["--width", "4", "--epochs", "3", "--train-per-class", "4"]
-    script = ROOT / "scripts" / "tables.py"
+    script = "-m", "scripts.tables"
     slurm_cluster.output("scontrol", "update", "PartitionName=main", "State=DOWN")  # jobs wait
     first = started(script, tmp_path / "cluster", *grid)
     text = Path(f"{tmp_path}/cluster.txt")
@@ -79,7 +78,7 @@ def test_a_grid_through_slurm_that_is_left_and_come_back_to_equals_the_local_one
     attached = "4 runs are in Slurm already"
     until(lambda: attached in text.read_text() or second.poll() is not None, LIMIT, "the second launch")
     slurm_cluster.output("scontrol", "update", "PartitionName=main", "State=UP")
-    local = [sys.executable, script, *grid, "--out", tmp_path / "local", "--data-dir", tmp_path, "--device", "cpu"]
+    local = [sys.executable, *script, *grid, "--out", tmp_path / "local", "--data-dir", tmp_path, "--device", "cpu"]
     subprocess.run(list(map(str, local)), cwd=ROOT, check=True, capture_output=True)
     assert second.wait(LIMIT) == 0, text.read_text()
     assert attached in text.read_text() and "submitted" not in text.read_text()
@@ -114,7 +113,7 @@ def test_signalled_killed_and_cancelled_jobs(cluster, tmp_path):
     methods = ("none", "cutout", "mixup", "dropblock")
     jobs = [digits_grid.job(arguments(tmp_path / "out", *flags), method) for method in methods]
     signalled, run_killed, job_killed, cancelled = jobs
-    process = started(ROOT / "tests" / "digits_grid.py", tmp_path / "out", *flags, "--methods", *methods)
+    process = started(["tests/digits_grid.py"], tmp_path / "out", *flags, "--methods", *methods)
     try:
         until(lambda: begun(signalled), LIMIT, "the first run")
         number = slurm.remembered(signalled)

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-import launcher
 import recipes
 import regularizers
-import train
 from claims import evidence
 from scripts import study, tables
+from scripts.grid import launcher
 
 LABELS = np.arange(40) % 4
 
@@ -79,7 +78,7 @@ def test_evaluations_are_of_the_methods_runs(plans):
     assert len(jobs) == 18
     modules = {job.recipe.method: [module for module, _ in job.commands] for job in jobs}
     four = ["train", "eval_affine", "eval_activations", "eval_adversarial", "eval_corruption", "eval_adversarial"]
-    assert modules["none"] == four and modules["patchup_soft"] == [*four, "scripts.illustrations"]
+    assert modules["none"] == four and modules["patchup_soft"] == [*four, "scripts.figures.illustrations"]
     found = next(job for job in jobs if job.recipe.method == "manifold_mixup")
     assert str(found.files.best) in found.commands[-1][1]
     assert found.results[-1] == found.files.stem.with_name("seed0.diversity") / "figures/figure10.json"
@@ -107,7 +106,7 @@ def test_all_methods_see_the_same_images_in_the_same_order_and_start_alike(tmp_p
     for method in regularizers.PAPER:
         for seed in (0, 1):
             recipe = recipes.resolve("digits", "preactresnet18", method, seed, width=4)
-            datasets, net = train.objects(recipe, tmp_path)
+            datasets, net = recipes.objects(recipe, tmp_path)
             x, y = next(datasets.train.batches(recipe.batch_size, epoch=3))
             weights = torch.cat([tensor.flatten().float() for tensor in net.state_dict().values()])
             images = [part.positions for part in (datasets.train, datasets.val, datasets.test)]

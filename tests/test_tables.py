@@ -14,12 +14,13 @@ import pytest
 import torch
 
 import data
-import grids
-import launcher
 import recipes
 import train
-from records import BadInput
-from scripts import benchmark, demo_figures, tables
+from engine.files import BadInput
+from scripts import tables
+from scripts.bench import benchmark
+from scripts.figures import demo_figures
+from scripts.grid import grids, launcher
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -273,8 +274,8 @@ DEMO = ("demo", "--methods", "none", "cutout", "--width", "4", "--epochs", "3")
 
 def demo(out, *more):
     """The process of a small demo."""
-    command = [sys.executable, str(ROOT / "scripts/tables.py"), *DEMO, "--out", str(out), *more]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "scripts.tables", *DEMO, "--out", str(out), *more]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_the_demo_is_interrupted_goes_on_and_is_not_repeated(tmp_path):

@@ -1,4 +1,4 @@
-"""scripts/timing.py: what is timed, in which order, and what is counted as kept, with tiny networks."""
+"""scripts/bench/timing.py: what is timed, in which order, and what is counted as kept, with tiny networks."""
 
 import functools
 import itertools
@@ -11,13 +11,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from records import RunFailed
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import engine
 import recipes
-from records import RunFailed
 from regularizers import puzzlemix
-from scripts import timing
+from scripts.bench import timing
 
 CPU = torch.device("cpu")
 TINY = {"width": 4}

@@ -18,13 +18,14 @@ import pytest
 import torch
 from torch import nn
 
-import engine
 import recipes
-import records
 import regularizers
-import train
+from engine import files, metrics, trainer
+from engine.device import select_device
+from engine.files import BadInput, RunFailed, RunFiles
+from engine.signals import Stopped
+from engine.trainer import Trainer, compile_stages, learning_rate
 from models.staged import StagedNet
-from records import BadInput, RunFailed, RunFiles
 from regularizers.mixup import ManifoldMixup
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,7 +44,7 @@ def outcome(folder, stem="digits/preactresnet18/none/seed0"):
     for entry in (*lines, result):
         for name in ("seconds", "images_per_second", "peak_memory_mib", "environment"):
             entry.pop(name, None)
-    best, last = (records.load_checkpoint(f"{stem}.{which}.pt")["net"] for which in ("best", "last"))
+    best, last = (files.load_checkpoint(f"{stem}.{which}.pt")["net"] for which in ("best", "last"))
     return lines, result, best, last
 
 
@@ -67,7 +68,7 @@ def test_metrics_equal_loops():
         index = min(math.ceil(row.max() * 15), 15)
         bins.setdefault(index, []).append((row.max(), row.argmax() == label))
     ece = sum(len(b) / 200 * abs(np.mean([c for c, _ in b]) - np.mean([r for _, r in b])) for b in bins.values())
-    found = engine.metrics(logits, labels)
+    found = metrics.metrics(logits, labels)
     assert found == pytest.approx({"error": wrong / 2, "nll": nll / 200, "ece": ece, "brier": brier / 200})
 
 
@@ -76,18 +77,18 @@ def test_top5_error_counts_labels_behind_five_others():
     labels = torch.randint(8, (100,), generator=torch.Generator().manual_seed(1))
     behind = sum(sum(value > row[label] for value in row) >= 5 for row, label in zip(logits.tolist(), labels.tolist()))
     assert 0 < behind < 100
-    assert engine.metrics(logits, labels)["top5_error"] == pytest.approx(behind)
-    assert "top5_error" not in engine.metrics(logits[:, :5], labels % 5)
+    assert metrics.metrics(logits, labels)["top5_error"] == pytest.approx(behind)
+    assert "top5_error" not in metrics.metrics(logits[:, :5], labels % 5)
 
 
 def test_learning_rate_follows_the_schedule():
     step = recipes.resolve("cifar10", "wrn28_10", "none")
-    rates = [engine.learning_rate(step, epoch + 0.5) for epoch in range(400)]
+    rates = [learning_rate(step, epoch + 0.5) for epoch in range(400)]
     assert rates == pytest.approx([0.1] * 200 + [0.01] * 100 + [0.001] * 100)
     cosine = recipes.resolve("cifar10", "wrn28_10", "none", schedule="cosine", epochs=10)
-    assert engine.learning_rate(cosine, 0) == pytest.approx(0.1)
-    assert engine.learning_rate(cosine, 2.5) == pytest.approx(0.05 * (1 + math.cos(math.pi / 4)))
-    assert engine.learning_rate(cosine, 10) == pytest.approx(0)
+    assert learning_rate(cosine, 0) == pytest.approx(0.1)
+    assert learning_rate(cosine, 2.5) == pytest.approx(0.05 * (1 + math.cos(math.pi / 4)))
+    assert learning_rate(cosine, 10) == pytest.approx(0)
 
 
 def test_result_says_what_was_run_and_measured(train_tiny, tmp_path):
@@ -109,15 +110,15 @@ def test_best_epoch_is_chosen_on_validation_and_tested(train_tiny, tmp_path):
     errors = [line["val_error"] for line in lines]
     assert result["best_epoch"] == errors.index(min(errors)) and result["val_error"] == min(errors)
     recipe = recipes.resolve("digits", "preactresnet18", "none", **TINY | {"epochs": 4})
-    datasets, net = train.objects(recipe, tmp_path)
+    datasets, net = recipes.objects(recipe, tmp_path)
     for weights, name in ((best, "test"), (last, "last_epoch_test")):
         net.load_state_dict(weights)
-        found = engine.metrics(*engine.logits_of(net, datasets.test, torch.device("cpu")))
+        found = metrics.metrics(*metrics.logits_of(net, datasets.test, torch.device("cpu")))
         assert found["error"] == result[f"{name}_error"]
         assert found["nll"] == pytest.approx(result[f"{name}_nll"], rel=1e-6)
     net.load_state_dict(best)
-    augmented = engine.logits_of(net, datasets.val.augmented(), torch.device("cpu"), epoch=result["best_epoch"])
-    assert engine.metrics(*augmented)["error"] == result["augmented_val_error"]
+    augmented = metrics.logits_of(net, datasets.val.augmented(), torch.device("cpu"), epoch=result["best_epoch"])
+    assert metrics.metrics(*augmented)["error"] == result["augmented_val_error"]
 
 
 def test_augmented_val_error_is_val_error_where_validation_is_augmented(train_tiny, tmp_path):
@@ -153,14 +154,14 @@ class Killed(BaseException):
 
 def killed_at(monkeypatch, step):
     """Let the training die just before its step-th step."""
-    real, count = engine.Trainer.train_step, iter(range(10**6))
+    real, count = Trainer.train_step, iter(range(10**6))
 
     def train_step(self, x, y):
         if next(count) == step:
             raise Killed
         real(self, x, y)
 
-    monkeypatch.setattr(engine.Trainer, "train_step", train_step)
+    monkeypatch.setattr(Trainer, "train_step", train_step)
 
 
 @pytest.mark.parametrize("method", regularizers.METHODS)
@@ -334,7 +335,7 @@ def test_write_whole_passes_on_what_the_system_says(tmp_path):
 
     (tmp_path / "a.json").write_text("old")
     with pytest.raises(RunFailed, match="No space left on device"):
-        records.write_whole(tmp_path / "a.json", full)
+        files.write_whole(tmp_path / "a.json", full)
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"] and (tmp_path / "a.json").read_text() == "old"
 
 
@@ -347,14 +348,14 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(train_tin
     with pytest.raises(RunFailed, match=message + ".*seed0.checkpoint.pt is from before it"):
         train_tiny(lr=1e4, checkpoint_minutes=0, out=tmp_path / "runs2", epochs=30)
     folder = tmp_path / "runs2/digits/preactresnet18/none"
-    state = records.load_checkpoint(folder / "seed0.checkpoint.pt")
+    state = files.load_checkpoint(folder / "seed0.checkpoint.pt")
     assert all(torch.isfinite(tensor).all() for tensor in state["net"].values())
     assert torch.isfinite(state["losses"]).all() and not (folder / "seed0.json").exists()
 
 
 def test_a_signal_while_testing_does_not_mix_up_the_weights(train_tiny, tmp_path, monkeypatch):
     """SIGTERM during the test of the best weights, which follows that of the last ones."""
-    real, tests = engine.logits_of, iter(range(100))
+    real, tests = metrics.logits_of, iter(range(100))
 
     def logits_of(net, loader, *given, **options):
         if len(loader) == 797 and next(tests) == 1:
@@ -362,17 +363,17 @@ def test_a_signal_while_testing_does_not_mix_up_the_weights(train_tiny, tmp_path
         return real(net, loader, *given, **options)
 
     train_tiny(out=tmp_path / "whole", epochs=4)
-    monkeypatch.setattr(engine, "logits_of", logits_of)
+    monkeypatch.setattr(trainer, "logits_of", logits_of)
     try:
         train_tiny(epochs=4)
-    except engine.Stopped:
+    except Stopped:
         train_tiny(epochs=4)
     assert next(tests) >= 2
     assert_same_outcome(outcome(tmp_path / "runs"), outcome(tmp_path / "whole"))
 
 
 def test_weights_alone_are_no_checkpoint(unfinished, train_tiny):
-    state = records.load_checkpoint(unfinished.checkpoint)
+    state = files.load_checkpoint(unfinished.checkpoint)
     unfinished.checkpoint_before.unlink()
     torch.save({"recipe": state["recipe"], "net": state["net"]}, unfinished.checkpoint)
     with pytest.raises(BadInput, match="holds weights alone, no training to go on with"):
@@ -380,7 +381,7 @@ def test_weights_alone_are_no_checkpoint(unfinished, train_tiny):
 
 
 def test_other_images_are_refused(unfinished, train_tiny, monkeypatch):
-    monkeypatch.setattr(engine.Trainer, "image_counts", lambda self: {"train": 1, "val": 2, "test": 3})
+    monkeypatch.setattr(Trainer, "image_counts", lambda self: {"train": 1, "val": 2, "test": 3})
     with pytest.raises(BadInput, match="was trained on .*'train': 40.* give the same --data-dir, or another --out"):
         train_tiny()
 
@@ -403,7 +404,7 @@ def test_compiled_stages_equal_eager_ones_and_keep_their_names():
     mix = ManifoldMixup(5, layers=(1,))
     mix.draw(x, torch.tensor([0, 1, 2]), net)
     plain, mixed = net(x), net(x, mix.mix)
-    engine.compile_stages(net)
+    compile_stages(net)
     assert list(net.state_dict()) == names
     assert torch.allclose(net(x), plain, atol=1e-5) and torch.allclose(net(x, mix.mix), mixed, atol=1e-5)
 
@@ -417,4 +418,4 @@ def test_fp16_needs_a_gpu(train_tiny):
 
 def test_an_unknown_device_is_refused():
     with pytest.raises(BadInput, match=re.escape("there are auto, cpu, cuda, cuda:<n>")):
-        engine.select_device("gpu")
+        select_device("gpu")

@@ -1,0 +1,1 @@
+"""Many runs: which, where, how far, and their numbers side by side."""

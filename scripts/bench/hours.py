@@ -2,10 +2,10 @@
 
 import dataclasses
 
-import estimates
 import recipes
-import train
-from scripts.timing import Case, medians
+from engine.device import set_up_backends
+from scripts.bench.timing import Case, medians
+from scripts.grid import estimates
 
 
 def training_hours(dataset, model, methods, device, rounds, timed_batch=None, **overrides):
@@ -16,7 +16,7 @@ def training_hours(dataset, model, methods, device, rounds, timed_batch=None, **
     Returns {method: {"step_ms", "hours", "over_none", "timed_batch"}}; over_none: the step over that of `none`.
     Raises recipes.RecipeError for a recipe that cannot be.
     """
-    train.set_up_backends(device, deterministic=False)
+    set_up_backends(device, deterministic=False)
     names = dict.fromkeys(("none", *methods))
     paper = {name: recipes.resolve(dataset, model, name, **recipes.applicable(name, overrides)) for name in names}
     sizes = {name: timed_batch or recipe.batch_size for name, recipe in paper.items()}

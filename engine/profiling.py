@@ -15,10 +15,10 @@ from torch.autograd import DeviceType
 from torch.profiler import record_function
 from tqdm import tqdm
 
-import distributed
-import engine
 import recipes
-from records import write_whole
+from engine import distributed
+from engine.device import environment
+from engine.files import write_whole
 
 PARTS = ("input", "draw", "forward", "mix", "backward", "optimizer", "other")
 WARM_UP = {"cpu": 2, "cuda": 10}  # steps; on a GPU algorithms are chosen in them, with --compile stages are compiled
@@ -30,7 +30,7 @@ def profile(trainer, folder):
     """Time and trace a few training steps of an engine.Trainer without files; the summary, a text.
 
     Rank 0 writes folder/summary.txt and folder/trace.json (for https://ui.perfetto.dev). The summary's times are of
-    steps that are not traced. Raises records.RunFailed where a file cannot be written.
+    steps that are not traced. Raises files.RunFailed where a file cannot be written.
     """
     if trainer.device.type == "cpu":
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler's library complains that there is no GPU
@@ -151,7 +151,7 @@ class Timeline:
 
 def setting(trainer, warm_up):
     """Lines that say what was timed, and where."""
-    place = engine.environment(trainer.device)
+    place = environment(trainer.device)
     processes = f", {trainer.world} processes" if trainer.world > 1 else ""
     yield ", ".join(f"{name} {value}" for name, value in recipes.used(trainer.recipe).items())
     yield f"{place.pop('device')}{processes}, " + ", ".join(f"{name} {value}" for name, value in place.items())

@@ -7,7 +7,7 @@ import torch
 
 import data
 import recipes
-from scripts.figures import plt, styles
+from scripts.figures.charts import plt, styles
 
 SHOWN = 6  # samples of a batch
 BATCH = 20

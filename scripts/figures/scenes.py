@@ -11,14 +11,13 @@ import torch
 from torch import nn
 
 import data
-import engine
-import evaluation
 import recipes
-import train
-from records import BadInput
+from engine import cli, evaluation
+from engine.device import select_device
+from engine.files import BadInput
 from regularizers.patchup import adjusted_gamma
-from scripts.demo_figures import own_share, regularizer_at, to_pixels
-from scripts.panels import in_print
+from scripts.figures.demo_figures import own_share, regularizer_at, to_pixels
+from scripts.figures.panels import in_print
 
 OF_CHECKPOINT = ("dataset", "model", "width", "image_size")  # flags that a checkpoint makes superfluous
 BATCH = 100  # images [C]: the network in training mode normalises them together
@@ -83,7 +82,7 @@ def scene_of(args):
     """The Scene of a command line. Raises BadInput, RecipeError or DataError for what cannot be."""
     if not 0 <= args.seed < 2**20:
         raise BadInput(f"--seed must lie in 0 to {2**20 - 1}, not {args.seed}")
-    device = engine.select_device(args.device)
+    device = select_device(args.device)
     given = {name: getattr(args, name) for name in OF_CHECKPOINT if getattr(args, name) is not None}
     if args.checkpoint:
         if given:
@@ -92,7 +91,7 @@ def scene_of(args):
         recipe, net = subject.recipe, subject.net
     else:
         dataset, model = given.pop("dataset", "digits"), given.pop("model", "preactresnet18")
-        images = str((args.data_dir or train.DATA_DIR).resolve()) if dataset == "folder" else None
+        images = str((args.data_dir or cli.DATA_DIR).resolve()) if dataset == "folder" else None
         recipe = recipes.resolve(dataset, model, "patchup_hard", args.seed, images, **given)
     folder = evaluation.images_folder(recipe, args.data_dir)
     recipe = dataclasses.replace(recipe, padding=0, flip=False)
@@ -100,7 +99,7 @@ def scene_of(args):
         datasets = recipes.datasets(recipe, folder, args.workers)
         trained = f"{recipes.LABELS.get(recipe.method, recipe.method)}, seed {recipe.seed}"
     else:
-        datasets, net = train.objects(recipe, folder, args.workers)
+        datasets, net = recipes.objects(recipe, folder, args.workers)
         trained = f"untrained, seed {args.seed}"
     width = "" if recipe.width is None else f" of width {recipe.width}"
     about = f"{in_print(recipe.model)}{width} on {in_print(recipe.dataset)} ({trained})"

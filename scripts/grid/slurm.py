@@ -20,10 +20,10 @@ from dataclasses import dataclass
 import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-import engine
-import launcher
 import recipes
-from records import BadInput, RunFailed, locked, make_folder, write_whole
+from engine.files import BadInput, RunFailed, locked, make_folder, write_whole
+from engine.signals import StopSignals
+from scripts.grid import launcher
 
 PERFORM = "import json, sys, launcher; sys.exit(launcher.perform(json.loads(sys.argv[1])))"
 PROGRAMS = ("sbatch", "srun", "squeue")
@@ -160,7 +160,7 @@ def launch(jobs, args):
     check(args)
     if not jobs:
         return []
-    with engine.StopSignals() as signals, launcher.Status(jobs) as status:
+    with StopSignals() as signals, launcher.Status(jobs) as status:
         cluster = Cluster(args, status.say)
         cluster.submit(jobs)
         asked_at = time.monotonic()

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.collections import LineCollection
 
-from scripts.figures import DPI, NAMES, PAGE, plt, withStroke
+from scripts.figures.charts import DPI, NAMES, PAGE, plt, withStroke
 
 MARK = "#FFD500"  # of altered blocks; with a black rim it is seen on any picture
 RIM = 2.2  # points, over a line of 0.9

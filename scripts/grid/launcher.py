@@ -23,12 +23,12 @@ from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from tqdm import tqdm
 
-import engine
-import estimates
 import recipes
-from records import BadInput, RunFailed, RunFiles, make_folder, write_whole
+from engine.device import select_device
+from engine.files import ROOT, BadInput, RunFailed, RunFiles, make_folder, write_whole
+from engine.signals import Stopped, StopSignals
+from scripts.grid import estimates
 
-ROOT = Path(__file__).resolve().parent
 POLL_SECONDS = 0.2
 STATUS_SECONDS = 1  # between looks at the runs that are shown
 ALL_SECONDS = 60  # and at all of them, which other launchers may do
@@ -75,7 +75,7 @@ class Job:
 
 def add_flags(parser):
     """The flags that say where runs are done, and how many at a time."""
-    import slurm
+    from scripts.grid import slurm
 
     add = parser.add_argument
     add("--launcher", choices=("local", "slurm"), default="local", help="this machine (default), or a cluster")
@@ -93,7 +93,7 @@ def launch(jobs, args):
     """
     jobs = [job for job in jobs if not job.finished()]
     if args.launcher == "slurm":
-        import slurm
+        from scripts.grid import slurm
 
         return slurm.launch(jobs, args)
     free = places(args)
@@ -101,11 +101,11 @@ def launch(jobs, args):
         return []
     read_images(jobs, args)
     machine = Machine(jobs, free, args.gpus_per_run)
-    with engine.StopSignals() as signals, Status(jobs) as status:
+    with StopSignals() as signals, Status(jobs) as status:
         try:
             while machine.busy():
                 if signals.received:
-                    raise engine.Stopped(signals.received)
+                    raise Stopped(signals.received)
                 machine.start()
                 time.sleep(POLL_SECONDS)
                 for job in machine.collect():
@@ -158,7 +158,7 @@ def visible_gpus(name):
     if name in ("auto", "cuda") and torch.cuda.is_available():
         count, given = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
         return given.split(",")[:count] if given else [str(i) for i in range(count)]
-    return [""] if engine.select_device(name).type == "cuda" else []
+    return [""] if select_device(name).type == "cuda" else []
 
 
 def cores():
@@ -180,7 +180,7 @@ class Machine:
         self.running, self.elsewhere, self.failed = {}, {}, []  # job: (process, place); job: time of the last look
         self.attempts = collections.Counter()
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["__main__", "launcher"])  # torch is imported once for all runs
+        self.context.set_forkserver_preload(["__main__", __name__])  # torch is imported once for all runs
 
     def busy(self):
         """Whether something is still to be done, here or by another process."""
@@ -412,7 +412,7 @@ def dry_run(jobs, args, out):
     out: the folder that keeps the speed measured on this device, speed.json (see estimates.py).
     """
     if args.launcher == "slurm":
-        import slurm
+        from scripts.grid import slurm
 
         at_once = args.jobs or slurm.RUNS_AT_A_TIME
     else:
@@ -420,7 +420,7 @@ def dry_run(jobs, args, out):
         at_once = len(here)
         torch.set_num_threads(int(here[0]["OMP_NUM_THREADS"]))
     states = {job: job.state() for job in jobs}
-    found = estimates.hours_left(states, out / "speed.json", engine.select_device(args.device))
+    found = estimates.hours_left(states, out / "speed.json", select_device(args.device))
     hours = {job: one and one / args.gpus_per_run for job, one in found.items()}
     width = max((len(job.name) for job in jobs), default=3)
     print(f"{'run':{width}}  {'state':22}  hours left")

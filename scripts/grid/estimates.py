@@ -16,15 +16,15 @@ import torch
 from tqdm import tqdm
 
 import data
-import engine
 import recipes
 import regularizers
-import train
 from data import sources
 from data.facts import TRAIN_IMAGES
 from data.loaders import TRAIN, MemoryLoader, Pool
 from data.splits import split
-from records import make_folder, read_json, write_json
+from engine.device import environment, set_up_backends
+from engine.files import make_folder, read_json, write_json
+from engine.trainer import Trainer
 
 TIMED_STEPS = 2
 CPU_BATCH = 10  # images a timed step, at most
@@ -68,7 +68,7 @@ class Speeds:
 
     def __init__(self, path, device):
         self.path, self.device = Path(path), device
-        place = engine.environment(device)
+        place = environment(device)
         self.place = ", ".join(f"{name} {place[name]}" for name in ("device", "torch", "threads"))
         self.kept = read_json(path, "a dry run", "; remove it to measure again") if self.path.exists() else {}
 
@@ -107,7 +107,7 @@ def images_per_second(recipe, device):
         method = regularizers.build("none", classes, recipe.criterion)
     images = random_images(recipe, classes)
     try:
-        trainer = engine.Trainer(recipe, images, recipes.network(recipe, classes), method, device, files=None)
+        trainer = Trainer(recipe, images, recipes.network(recipe, classes), method, device, files=None)
         return _timed(trainer, images.train, device)
     except torch.OutOfMemoryError:
         return None
@@ -149,7 +149,7 @@ def hours_left(states, path, device):
     states: {job: State of its files}; path: the file of the Speeds. A run with an epoch done goes on at its own speed.
     """
     speeds = Speeds(path, device)
-    train.set_up_backends(device, deterministic=False)
+    set_up_backends(device, deterministic=False)
     speeds.measure(job.recipe for job, state in states.items() if not state.epoch)
     return {job: _hours(job.recipe, state, speeds) for job, state in states.items()}
 

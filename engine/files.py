@@ -36,6 +36,8 @@ import recipes
 
 OTHER_RECIPE = "give its --out, or the file alone without --table"  # what helps where an evaluation finds one
 
+ROOT = Path(__file__).resolve().parent.parent  # of the checkout
+
 
 class BadInput(Exception):
     """What the user gave cannot be used: the scripts print it in one line and exit with status 2."""

@@ -1,11 +1,11 @@
 """Every speed target, measured in one run on this device, in a table. Nothing else may run.
 
-python scripts/benchmark.py                                    # PreActResNet18 at 32x32, batch 100
-python scripts/benchmark.py --model wrn28_10 --batch-size 16 --rounds 1
-python scripts/benchmark.py --amp bf16 --compile --graphs      # on a GPU; every field of the recipe is a flag
-python scripts/benchmark.py --runs-at-once 4 --methods none    # instead: runs that share a GPU
-python scripts/benchmark.py --dataset tiny_imagenet --model wrn28_10     # instead: hours of a training (Table 8)
-python scripts/benchmark.py --corruptions 64                   # instead: corrupted images a second, of 64 pixels
+python -m scripts.bench.benchmark                                    # PreActResNet18 at 32x32, batch 100
+python -m scripts.bench.benchmark --model wrn28_10 --batch-size 16 --rounds 1
+python -m scripts.bench.benchmark --amp bf16 --compile --graphs      # on a GPU; every field of the recipe is a flag
+python -m scripts.bench.benchmark --runs-at-once 4 --methods none    # instead: runs that share a GPU
+python -m scripts.bench.benchmark --dataset tiny_imagenet --model wrn28_10     # instead: hours of a training (Table 8)
+python -m scripts.bench.benchmark --corruptions 64                   # instead: corrupted images a second, of 64 pixels
 
 Whole steps are timed interleaved, method by method, round by round, and compared as medians; on a shared machine they
 resolve no better than 10 %. So a method's own share is timed too: its draw, its mixing and what they add to the
@@ -20,30 +20,34 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from scripts import check_install
-
-check_install.main()  # before anything else imports torchvision
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 import data
-import engine
 import models
 import recipes
-import train
 from data import corrupted
 from data.corruptions import SCORED, SEVERITIES
 from data.facts import TRAIN_IMAGES
 from data.loaders import TRAIN, MemoryLoader, Pool
-from records import BadInput, RunFailed, make_folder, write_json
-from scripts import hours, targets, timing
-from scripts.hours import training_hours
-from scripts.timing import Case, Operations, at_work, medians, medians_apart, official_step, our_step, solver_seconds
+from engine import cli
+from engine.device import environment, select_device, set_up_backends
+from engine.files import BadInput, RunFailed, make_folder, write_json
+from engine.metrics import EVALUATION_BATCH
+from engine.trainer import compile_stages
+from scripts.bench import hours, targets, timing
+from scripts.bench.hours import training_hours
+from scripts.bench.timing import (
+    Case,
+    Operations,
+    at_work,
+    medians,
+    medians_apart,
+    official_step,
+    our_step,
+    solver_seconds,
+)
 
 FEATURES = (100, 64, 32, 32)  # of PreActResNet18 at k = 1 and 2, on which PatchUp's operation is timed
 PATCHUP = {"soft": "patchup_soft", "hard": "patchup_hard"}
@@ -65,7 +69,7 @@ def operation(device, rounds, compiled=False):
     y, found = torch.randint(100, FEATURES[:1], device=device), {}
     for name, recipe in patchups.items():
         if compiled:
-            engine.compile_stages(recipes.network(recipe, 100))
+            compile_stages(recipes.network(recipe, 100))
         method = recipes.regularizer(recipe, 100)
         found[name] = Operations(method, h, y, None, {1: h.requires_grad_()}, {1: gradient})
     calls = {"copy": lambda: copy.copy_(h.detach())} | {name: one.run for name, one in found.items()}
@@ -131,7 +135,7 @@ def batches_a_second(device, dataset="cifar100", count=45000, batch_size=100):
 
 def everything(args, device, overrides):
     """Measure every target; print the tables and return what is to be kept."""
-    train.set_up_backends(device, deterministic=False)
+    set_up_backends(device, deterministic=False)
     found = at_work(args.model, dict.fromkeys(("none", *args.methods)), **overrides)
     figures, kept = operation(device, 4 * args.rounds)  # before anything is compiled
     rows = methods(found, device, args.rounds, args.graphs)
@@ -218,7 +222,7 @@ def corruptions_a_second(side, workers, count=1000):
     for name in SCORED:
         start = time.perf_counter()
         for severity in SEVERITIES:
-            for _ in source.made(name, severity, engine.EVALUATION_BATCH, 0):
+            for _ in source.made(name, severity, EVALUATION_BATCH, 0):
                 pass
         seconds[name] = time.perf_counter() - start
     speeds = {name: len(SEVERITIES) * count / elapsed for name, elapsed in seconds.items()}
@@ -244,7 +248,7 @@ def measure(args):
         value = getattr(args, name)
         if value is not None and value < 1:
             raise BadInput(f"{recipes.flag(name)} must be at least 1, not {value}")
-    device = engine.select_device("cpu" if args.corruptions else args.device)
+    device = select_device("cpu" if args.corruptions else args.device)
     if args.graphs and device.type != "cuda":
         raise BadInput("--graphs needs a CUDA device")
     if args.corruptions:
@@ -256,7 +260,7 @@ def measure(args):
         except torch.OutOfMemoryError as error:
             raise RunFailed(f"a step does not fit on {device} ({error}): try a smaller --batch-size") from error
     if args.out:
-        head = {"command": " ".join(["python", *sys.argv]), "environment": engine.environment(device)}
+        head = {"command": " ".join(["python", *sys.argv]), "environment": environment(device)}
         make_folder(args.out.parent)
         write_json(args.out, head | record)
     return 0
@@ -264,7 +268,7 @@ def measure(args):
 
 def parser():
     """The command line."""
-    found = train.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = found.add_argument
     add("--dataset", choices=TRAIN_IMAGES, help="time the hours of a training on it, by its recipe")
     add("--model", default="preactresnet18", choices=models.MODELS)
@@ -281,9 +285,9 @@ def parser():
 
 
 def main(arguments=None):
-    """Measure what a command line asks for; the exit status (see train.explain)."""
+    """Measure what a command line asks for; the exit status (see cli.explain)."""
     args = parser().parse_args(arguments)
-    return train.explain(lambda: measure(args))
+    return cli.explain(lambda: measure(args))
 
 
 if __name__ == "__main__":

@@ -24,10 +24,10 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from records import write_json, write_whole
-from scripts.demo_figures import mixed
-from scripts.figures import NAMES, PAGE, STYLES, plt, withStroke, write
-from scripts.scenes import BATCH
+from engine.files import write_json, write_whole
+from scripts.figures.charts import NAMES, PAGE, STYLES, plt, withStroke, write
+from scripts.figures.demo_figures import mixed
+from scripts.figures.scenes import BATCH
 
 METHODS = ("manifold_mixup", "patchup_soft", "patchup_hard")
 MEASURES = {  # heading of the table and of the bars

@@ -7,130 +7,22 @@ choices from (seed, rank, epoch, step), the initial weights from the seed. So a 
 stopped anywhere and started again ends with the same weights, bit for bit, on the same device and number of threads.
 """
 
-import contextlib
-import itertools
 import math
-import platform
-import resource
-import signal
-import subprocess
 import sys
 import time
-from pathlib import Path
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from tqdm import tqdm
 
-import distributed
-from graphs import GraphedStep
-from records import BadInput, RunFailed
+from engine import distributed
+from engine.device import autocast
+from engine.files import BadInput, RunFailed
+from engine.graphs import GraphedStep
+from engine.metrics import logits_of, metrics
+from engine.signals import Stopped, StopSignals
 from regularizers import blend
 
-EVALUATION_BATCH = 250
-CALIBRATION_BINS = 15
 CUDA_CHECK_STEPS = 50  # steps between looks at the loss on a GPU, each of which waits for it
-
-
-def select_device(name):
-    """The torch device for `auto`, `cpu`, `cuda` or `cuda:1`; under torchrun every process of a node has its own GPU.
-
-    Raises BadInput where there is no such device.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if distributed.size() > 1 and name.startswith("cuda"):
-        if name != "cuda":
-            raise BadInput(f"--device {name} is one GPU, but there are {distributed.size()} processes: give cuda")
-        name = f"cuda:{distributed.local_rank()}"
-    try:
-        device = torch.device(name)
-        if device.type not in ("cpu", "cuda"):
-            raise RuntimeError("no such kind")
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise BadInput(
-            f"--device {name} cannot be used here ({reason}); there are auto, cpu, cuda, cuda:<n>"
-        ) from error
-    return device
-
-
-def autocast(amp, device, cache=True):
-    """The autocast context of the recipe's field amp; cache: whether it keeps casted weights."""
-    if amp == "off":
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, torch.bfloat16 if amp == "bf16" else torch.float16, cache_enabled=cache)
-
-
-@torch.no_grad()
-def logits_of(net, loader, device, amp="off", channels_last=False, epoch=0, check=lambda: None):
-    """Logits float32 [N, C] and labels [N] of all images of a loader, in evaluation mode, on the device.
-
-    Ranks share the images and all get the whole, rank by rank. epoch matters to augmented validation images alone.
-    check() is called before every batch, equally often on every rank, and may raise.
-    """
-    was_training = net.training
-    net.eval()
-    logits, labels = [], []
-    size, rank, world = EVALUATION_BATCH * distributed.size(), distributed.rank(), distributed.size()
-    batches = loader.batches(size, device, epoch=epoch, rank=rank, world=world)
-    for _ in range(loader.steps(size)):
-        check()
-        for x, y in itertools.islice(batches, 1):  # none where the last batch has fewer images than ranks
-            with autocast(amp, device):
-                logits.append(net(x.to(memory_format=torch.channels_last) if channels_last else x).float())
-            labels.append(y)
-    net.train(was_training)
-    return distributed.gathered(torch.cat(logits)), distributed.gathered(torch.cat(labels))
-
-
-def outcomes(logits, labels):
-    """What became of each image, from logits [B, C] and labels [B]: a dict of tensors [B].
-
-    predicted: the class, int64; nll: in nats, float64; confidence: the predicted class's softmax, float64 in [0, 1];
-    brier: squared distance of the softmax and the one-hot label, summed over classes, float64 in [0, 2].
-    """
-    log_p = F.log_softmax(logits.double(), dim=1)
-    p = log_p.exp()
-    confidence, predicted = p.max(dim=1)
-    return {
-        "predicted": predicted,
-        "nll": F.nll_loss(log_p, labels, reduction="none"),
-        "confidence": confidence,
-        "brier": p.square().sum(dim=1) - 2 * p.gather(1, labels[:, None])[:, 0] + 1,
-    }
-
-
-def calibration_error(confidence, right):
-    """ECE, the expected calibration error with 15 bins of equal width, in [0, 1] (Guo et al., 2017).
-
-    confidence float64 [N] in [0, 1]; right [N], whether the prediction was.
-    """
-    bins = (confidence * CALIBRATION_BINS).ceil().long().clamp(1, CALIBRATION_BINS) - 1
-    gaps = torch.zeros(CALIBRATION_BINS, dtype=torch.float64, device=confidence.device)
-    gaps.index_add_(0, bins, confidence - right.double())
-    return gaps.abs().sum() / len(confidence)
-
-
-def metrics(logits, labels):
-    """Top-1 error in percent, NLL in nats, ECE and Brier score of logits [N, C] for labels [N]: means of outcomes.
-
-    And top5_error in percent, where there are more than 5 classes.
-    """
-    found = outcomes(logits, labels)
-    right = found["predicted"] == labels
-    values = {
-        "error": 100 * (1 - right.double().mean()),
-        "nll": found["nll"].mean(),
-        "ece": calibration_error(found["confidence"], right),
-        "brier": found["brier"].mean(),
-    }
-    if logits.shape[1] > 5:
-        among_5 = (logits.topk(5, dim=1).indices == labels[:, None]).any(dim=1)
-        values["top5_error"] = 100 * (1 - among_5.double().mean())
-    return dict(zip(values, torch.stack(list(values.values())).tolist()))
 
 
 def learning_rate(recipe, progress):
@@ -138,36 +30,6 @@ def learning_rate(recipe, progress):
     if recipe.schedule == "cosine":
         return recipe.lr * 0.5 * (1 + math.cos(math.pi * progress / recipe.epochs))
     return recipe.lr * recipe.lr_decay ** sum(int(progress) >= milestone for milestone in recipe.milestones)
-
-
-class Stopped(Exception):
-    """A signal, its only argument, asked the run to stop; the run has been saved."""
-
-
-class StopSignals:
-    """Within it, SIGTERM, SIGINT and SIGUSR1 set `received` instead of killing; a second one kills as usual.
-
-    Not so under torchrun: it passes on what may have come already, and kills by itself what does not end in time.
-    """
-
-    def __init__(self):
-        self.received = None
-
-    def __enter__(self):
-        self.before = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
-        return self
-
-    def _note(self, number, frame):
-        self.received = number
-        self._restore()
-
-    def _restore(self):
-        if distributed.size() == 1:
-            for number, handler in self.before.items():
-                signal.signal(number, handler)
-
-    def __exit__(self, *exception):
-        self._restore()
 
 
 class Trainer:
@@ -439,31 +301,3 @@ def compile_stages(net):
     for stage in net.stages:
         stage.forward = torch.compile(stage.forward)
     blend.kernel = torch.compile(blend.blended)
-
-
-def environment(device):
-    """What a result depends on apart from its recipe: versions, device, threads, code."""
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
-        "threads": torch.get_num_threads(),
-        "code": code_version(),
-    }
-
-
-def code_version():
-    """The git commit of this code, with `-dirty` where files have changed, or `unknown`."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def peak_memory(device):
-    """The largest memory this process has held, in MiB: on the GPU if it used one, else resident."""
-    if device.type == "cuda":
-        return round(torch.cuda.max_memory_allocated(device) / 2**20)
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)

@@ -9,10 +9,9 @@ from typing import NamedTuple
 import pandas as pd
 
 import recipes
-from comparison import NAMES
-from records import BadInput, RunFiles, make_folder, read_json, write_json
+from engine.files import ROOT, BadInput, RunFiles, make_folder, read_json, write_json
+from scripts.grid.comparison import NAMES
 
-ROOT = Path(__file__).resolve().parent
 AXES = ("datasets", "models", "methods")
 LONGEST = 160  # characters of a file name that say what was chosen; names may have 255
 PAPER_NAMES = {printed: name for name, printed in NAMES.items()} | {  # in results/paper

@@ -20,24 +20,18 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts import check_install
-
-check_install.main()  # before anything else imports torchvision
-
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 from tqdm import tqdm
 
-import comparison
 import data
-import engine
-import grids
 import models
 import recipes
-import train
-from records import (
+from engine import cli, metrics
+from engine.device import environment, select_device
+from engine.files import (
     OTHER_RECIPE,
     BadInput,
     Record,
@@ -48,6 +42,9 @@ from records import (
     require_recipe,
     sha256,
 )
+from engine.metrics import EVALUATION_BATCH, calibration_error
+from engine.signals import Stopped, StopSignals
+from scripts.grid import comparison, grids
 
 SAVE_SECONDS = 60
 CLEAN_TOLERANCE = 0.5  # percentage points between clean errors here and in training, which may have run in bf16
@@ -63,7 +60,7 @@ class Study:
 
     kind = ""
     tasks = ()
-    batch = engine.EVALUATION_BATCH
+    batch = EVALUATION_BATCH
     unit = "error (%)"  # of what is printed
     better = "lower"  # or `higher`, or nothing where neither is
 
@@ -130,7 +127,7 @@ class Study:
 
 def outcomes(logits, labels):
     """predicted, nll and confidence of every image (see engine.outcomes), as small as they can be kept."""
-    found = engine.outcomes(logits, labels)
+    found = metrics.outcomes(logits, labels)
     small = torch.uint8 if logits.shape[1] <= 256 else torch.int16
     return {
         "predicted": found["predicted"].to(small),
@@ -209,7 +206,7 @@ def load_subject(path, args, expected=None):
         raise BadInput(misfit(path, recipe, state["net"], net, loaded, folder)) from error
     if not all(torch.isfinite(tensor).all() for tensor in net.state_dict().values()):
         raise BadInput(f"{path} holds weights that are not finite")
-    device = engine.select_device(args.device)
+    device = select_device(args.device)
     test = loaded.test.limited(args.limit)
     return Subject(path, recipe, net.to(device).eval(), test, loaded.classes, loaded.mean, loaded.std, device)
 
@@ -228,7 +225,7 @@ def images_folder(recipe, data_dir):
     """Where a recipe's images are: --data-dir, by default for `folder` where it was trained, else as train.py."""
     if data_dir is None and recipe.dataset == "folder":
         return recipe.images
-    return str((data_dir or train.DATA_DIR).expanduser())
+    return str((data_dir or cli.DATA_DIR).expanduser())
 
 
 @contextlib.contextmanager
@@ -246,7 +243,7 @@ def unchanged(net):
 def evaluate(study, subject, record, bar, signals):
     """Do what is left of a study of a subject, and return its result.
 
-    Raises engine.Stopped after a signal; what is done is saved then, and every SAVE_SECONDS.
+    Raises signals.Stopped after a signal; what is done is saved then, and every SAVE_SECONDS.
     """
     rows, labels = study.images(subject)
     images = hashlib.sha256(rows.tobytes() + labels.tobytes()).hexdigest()
@@ -278,7 +275,7 @@ def evaluate(study, subject, record, bar, signals):
                 bar.update(len(y))
                 if signals.received:
                     save()
-                    raise engine.Stopped(signals.received)
+                    raise Stopped(signals.received)
                 if time.monotonic() - saved > SAVE_SECONDS:
                     save()
                     saved = time.monotonic()
@@ -296,7 +293,7 @@ def evaluate(study, subject, record, bar, signals):
         "cases": cases,
         "seconds": round(seconds + time.monotonic() - started, 1),
         "recipe": recipes.used(subject.recipe),
-        "environment": engine.environment(subject.device),
+        "environment": environment(subject.device),
     }
     record.finish({"rows": rows, "labels": labels, **arrays, **study.totals}, result)
     compare_with_training(subject, cases, len(rows))
@@ -312,7 +309,7 @@ def summarise(arrays, labels):
         cases[case] = {
             "error": float(100 * (1 - right.mean())),
             "nll": float(arrays[f"{case}/nll"].astype(np.float64).mean()),
-            "ece": engine.calibration_error(confidence, torch.from_numpy(right)).item(),
+            "ece": calibration_error(confidence, torch.from_numpy(right)).item(),
         }
     return cases
 
@@ -350,8 +347,8 @@ def run(study, wanted, args):
         else:
             left[path] = record, expected
     if left:
-        engine.select_device(args.device)  # refused once, not for every checkpoint
-    with engine.StopSignals() as signals, progress(silent=not left) as bar:
+        select_device(args.device)  # refused once, not for every checkpoint
+    with StopSignals() as signals, progress(silent=not left) as bar:
         for number, (path, (record, expected)) in enumerate(left.items()):
             try:
                 subject = load_subject(path, args, expected)
@@ -427,7 +424,7 @@ def comparison_of(study, results, grid=None):
 
 def parser(doc):
     """The command line that all evaluation scripts share."""
-    found = train.Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    found = cli.Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     add = found.add_argument
     add("checkpoints", nargs="*", type=Path, help="files of train.py, or folders: all *.best.pt below")
     add("--table", choices=recipes.TABLES, help="instead: the checkpoints of a table or figure that are trained")
@@ -534,7 +531,7 @@ def make(args, studies):
             missing.append(study.name)
     lines = dict.fromkeys(map(str, errors))  # what is wrong for all of them is said once
     for line in list(lines)[1:]:
-        train.one_line(line)
+        cli.one_line(line)
     if errors:
         raise errors[0]
     if len(missing) == len(chosen):
@@ -543,6 +540,6 @@ def make(args, studies):
 
 
 def main(found, studies, arguments=None):
-    """What a script does with its parser and its studies(args); the exit status (see train.explain)."""
+    """What a script does with its parser and its studies(args); the exit status (see cli.explain)."""
     args = found.parse_args(arguments)
-    return train.explain(lambda: make(args, studies))
+    return cli.explain(lambda: make(args, studies))

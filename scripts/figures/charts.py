@@ -18,10 +18,10 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 
-import comparison
 from data.corruptions import HELD_OUT, SCORED
+from engine.files import BadInput, make_folder, write_whole
 from recipes import LABELS
-from records import BadInput, make_folder, write_whole
+from scripts.grid import comparison
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from records import make_folder, write_json, write_whole
+from engine.files import make_folder, write_json, write_whole
 
 CONFIDENCE = 0.95
 BLOCK = ["dataset", "model", "metric"]

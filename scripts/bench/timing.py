@@ -14,14 +14,14 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 import data
-import engine
-import estimates
 import recipes
-import train
-from graphs import Recorder
-from records import RunFailed
+from engine.device import autocast, peak_memory, set_up_backends
+from engine.files import RunFailed
+from engine.graphs import Recorder
+from engine.trainer import Trainer, compile_stages
 from regularizers import puzzlemix
 from regularizers.base import one_hot
+from scripts.grid import estimates
 
 CALLS = {"cpu": 1, "cuda": 20}  # timed in a row: launching kernels runs ahead of a GPU
 LAYERS = (0, 1, 2, 3)
@@ -176,12 +176,12 @@ class Operations:
         """The next draw."""
         self.count += 1
         self.regularizer.seed(0, self.count)
-        with engine.autocast(self.amp, self.x.device):
+        with autocast(self.amp, self.x.device):
             self.regularizer.draw(self.x, self.y, self.net)
 
     def mix(self):
         """{k: the mixed input of stage k} where this draw alters it."""
-        with engine.autocast(self.amp, self.x.device):
+        with autocast(self.amp, self.x.device):
             mixed = {k: self.regularizer.mix(k, h) for k, h in self.hidden.items()}
         return {k: out for k, out in mixed.items() if out is not self.hidden[k]}
 
@@ -219,10 +219,10 @@ class Case:
         classes = classes or data.FACTS[recipe.dataset].num_classes
         self.images, net = estimates.random_images(recipe, classes), recipes.network(recipe, classes)
         if recipe.compile:
-            engine.compile_stages(net)
+            compile_stages(net)
         self.regularizer = recipes.regularizer(recipe, classes)
         recorder = Recorder(self.regularizer.generators) if graphs else None
-        self.trainer = engine.Trainer(recipe, self.images, net, self.regularizer, device, files=None, recorder=recorder)
+        self.trainer = Trainer(recipe, self.images, net, self.regularizer, device, files=None, recorder=recorder)
         self.recipe, self.device, self.net = recipe, device, self.trainer.net.train()
         x, self.y = next(iter(self.images.train.batches(recipe.batch_size, device)))
         self.x = x.to(memory_format=torch.channels_last) if recipe.channels_last else x
@@ -240,7 +240,7 @@ class Case:
             found[k] = h.detach().clone().requires_grad_(k > 0)
             return h
 
-        with engine.autocast(self.recipe.amp, self.device):
+        with autocast(self.recipe.amp, self.device):
             self.net(self.x, note)
         return found, {k: torch.randn_like(h) for k, h in found.items()}
 
@@ -252,7 +252,7 @@ class Case:
 def our_step(recipe, device, keep=True):
     """The step of a recipe as train.py makes it; keep: whether a CPU keeps freed memory."""
     if keep or device.type == "cuda":
-        train.set_up_backends(device, deterministic=False)
+        set_up_backends(device, deterministic=False)
     return Case(recipe, device).step
 
 
@@ -297,7 +297,7 @@ def counts(case):
     torch.cuda.reset_peak_memory_stats(case.device)  # choosing algorithms takes more
     for _ in range(CALLS["cuda"]):
         case.step()
-    return {"peak_memory_mib": engine.peak_memory(case.device), "synchronisations": synchronisations(case)}
+    return {"peak_memory_mib": peak_memory(case.device), "synchronisations": synchronisations(case)}
 
 
 def synchronisations(case):
@@ -347,7 +347,7 @@ def _meet(barrier):
 def _train(recipe, device, seconds, graphs):
     """Images a second of one of the processes, from when all of them have done their first steps."""
     try:
-        train.set_up_backends(device, deterministic=False)
+        set_up_backends(device, deterministic=False)
         case, steps = Case(recipe, device, graphs=graphs), 0
         for _ in range(CALLS[device.type]):
             case.step()

@@ -1,8 +1,8 @@
 """Figures 1, 2, 3, 7, 8, 9 and 10: what PatchUp, CutMix and ManifoldMixup do to images and hidden states.
 
-python scripts/illustrations.py figure1
-python scripts/illustrations.py figure7 --dataset cifar100 --model wrn28_10
-python scripts/illustrations.py figure10 --checkpoint results/runs/cifar100/wrn28_10/none/seed0.best.pt
+python -m scripts.figures.illustrations figure1
+python -m scripts.figures.illustrations figure7 --dataset cifar100 --model wrn28_10
+python -m scripts.figures.illustrations figure10 --checkpoint results/runs/cifar100/wrn28_10/none/seed0.best.pt
 
 Everything is drawn by the code that trains, with the paper's hyper-parameters for the data set and network. The network
 is a checkpoint's, or an untrained one. Images are training images as they are, neither cropped nor mirrored (ImageNet's
@@ -19,27 +19,20 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from scripts import check_install
-
-check_install.main()  # before anything else imports torchvision
-
 import numpy as np
 from matplotlib.patches import Rectangle
 
 import data
 import models
 import recipes
-import train
-from records import BadInput, make_folder
+from engine import cli
+from engine.files import BadInput, make_folder
 from regularizers.cutmix import kept_fraction
-from scripts import diversity
-from scripts.demo_figures import mixed
-from scripts.figures import NAMES, PRINT, Line2D, in_words, plt, write
-from scripts.panels import HALO, MARK, arrow, in_print, in_size, outline, sheet, show, show_mask
-from scripts.scenes import clearest, mask_of, paired, paired_keys, scene_of, seeds_of
+from scripts.figures import diversity
+from scripts.figures.charts import NAMES, PRINT, Line2D, in_words, plt, write
+from scripts.figures.demo_figures import mixed
+from scripts.figures.panels import HALO, MARK, arrow, in_print, in_size, outline, sheet, show, show_mask
+from scripts.figures.scenes import clearest, mask_of, paired, paired_keys, scene_of, seeds_of
 
 KEYS = 400  # draws to choose a telling one from
 
@@ -345,7 +338,7 @@ LAYER = 2  # layer1's output: one of PatchUp's layers in every network
 
 def parser():
     """The command line."""
-    found = train.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    found = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     add = found.add_argument
     add("figure", choices=FIGURES)
     add("--checkpoint", type=Path, help="weights of train.py, as seed0.best.pt; says data set and network")
@@ -378,9 +371,9 @@ def make(args):
 
 
 def main(arguments=None):
-    """Draw the figure that a command line says; the exit status (see train.explain)."""
+    """Draw the figure that a command line says; the exit status (see cli.explain)."""
     args = parser().parse_args(arguments)
-    return train.explain(lambda: make(args))
+    return cli.explain(lambda: make(args))
 
 
 if __name__ == "__main__":

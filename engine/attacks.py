@@ -26,7 +26,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from records import BadInput, RunFailed
+from engine.files import BadInput, RunFailed
 
 BATCH = 100  # the authors' of FGSM; fixed for all, as Carlini and Wagner's attack stops a whole batch at once
 OFFICIAL_EPSILONS = ("0", "0.05", "0.1", "0.12", "0.15", "0.18", "0.2")  # in normalised input

@@ -1,0 +1,81 @@
+"""What the command lines share: parser, folders, flags of a run, exit statuses."""
+
+import argparse
+import os
+import signal
+import sys
+import traceback
+import warnings
+from pathlib import Path
+
+import data
+import recipes
+from engine import distributed
+from engine.files import BadInput, Locked, RunFailed
+from engine.signals import Stopped
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that reports a mistake in one line."""
+
+    def error(self, message):
+        distributed.tell(f"{self.prog}: {message}")
+        self.exit(2)
+
+
+DATA_DIR = Path(os.environ.get("PATCHUP_DATA", "datasets"))
+RUN_FLAGS = ("data_dir", "out", "device", "workers", "checkpoint_minutes", "deterministic", "graphs")
+
+
+def add_run_flags(found, out_help="gets the results (default results/runs)", out=Path("results/runs")):
+    """The flags that do not change a result."""
+    add = found.add_argument
+    add("--data-dir", type=Path, default=DATA_DIR, help="holds the images (default $PATCHUP_DATA, else datasets)")
+    add("--out", type=Path, default=out, help=out_help)
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:<n> (default auto)")
+    add("--workers", type=int, default=4, help="processes that decode streamed images (default 4)")
+    add("--checkpoint-minutes", type=float, default=5, help="between checkpoints (default 5); 0 saves at every step")
+    add("--deterministic", action="store_true", help="bit-equal repetition on a GPU too, slower")
+    add("--graphs", action="store_true", help="launch steps as CUDA graphs, for small images on a fast GPU")
+
+
+def one_line(error):
+    """What went wrong, on stderr."""
+    distributed.tell(f"{Path(sys.argv[0]).name}: {' '.join(str(error).split())}")
+
+
+def explain(function):
+    """The exit status of a script's work: what function returns, or after one line on stderr another.
+
+    2 for bad input, 75 where another process is at it, 1 for a run that failed, 128 + the signal where it was stopped.
+    """
+    script = Path(sys.argv[0]).name
+    warnings.formatwarning = lambda message, *_, **__: f"{script}: warning: {message}\n"
+    try:
+        status = function()
+        sys.stdout.flush()
+        return status
+    except Locked as error:
+        one_line(error)
+        return os.EX_TEMPFAIL
+    except (BadInput, recipes.RecipeError, data.DataError) as error:
+        one_line(error)
+        return 2
+    except RunFailed as error:
+        one_line(error)
+        return 1
+    except Stopped as stopped:
+        number = stopped.args[0]
+        one_line(f"stopped by {signal.Signals(number).name} and saved; the same command goes on from here")
+        return 128 + number
+    except BrokenPipeError:  # the reader of what is printed, as `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        one_line("interrupted; the same command starts again")
+        return 130
+    except Exception:
+        if distributed.size() == 1:
+            raise
+        distributed.tell(traceback.format_exc())
+        return 1

@@ -1,0 +1,1 @@
+"""Speed: the targets of a step, and the hours of a training."""
