@@ -334,4 +334,4 @@ def objects(recipe, data_dir, workers=0):
     images = datasets(recipe, data_dir, workers)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(recipe.seed)
-        return images, network(recipe, len(datasets.classes))
+        return images, network(recipe, len(images.classes))
