@@ -11,11 +11,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
-from records import RunFailed
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import engine
 import recipes
+from engine.files import RunFailed
 from regularizers import puzzlemix
 from scripts.bench import timing
 
@@ -236,7 +235,7 @@ def modes(monkeypatch):
 def test_the_peak_is_that_of_steps_alone(monkeypatch):
     events = []
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: events.append("reset"))
-    monkeypatch.setattr(engine, "peak_memory", lambda device: events.append("read") or 70)
+    monkeypatch.setattr(timing, "peak_memory", lambda device: events.append("read") or 70)
     monkeypatch.setattr(timing, "synchronisations", lambda case: events.append("waits") or 2.0)
     case = SimpleNamespace(device=torch.device("cuda"), step=lambda: events.append("step"))
     assert timing.counts(case) == {"peak_memory_mib": 70, "synchronisations": 2.0}
