@@ -295,7 +295,7 @@ def test_a_second_process_on_the_same_run_is_refused(tmp_path):
     """And one that is forked from the first, as workers are, does not hold the run when the first is gone."""
     files = RunFiles(tmp_path / "runs", recipes.resolve("digits", "preactresnet18", "none", **TINY))
     hold = "import os, sys, time; os.fork(); print(flush=True); time.sleep(60)"
-    prepare = "import recipes; from records import RunFiles; from pathlib import Path; "
+    prepare = "import recipes; from engine.files import RunFiles; from pathlib import Path; "
     prepare += f"recipe = recipes.resolve('digits', 'preactresnet18', 'none', **{TINY}); "
     prepare += f"lock = RunFiles(Path({str(tmp_path / 'runs')!r}), recipe).lock(); lock.__enter__(); "
     first = subprocess.Popen(
