@@ -3,13 +3,14 @@
 import hashlib
 import os
 import platform
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 
-FORMAT = "1"  # to be raised when what is stored changes
+from .errors import warn
+
+FORMAT = "2"  # to be raised when what is stored changes
 ABANDONED = 3600  # seconds after which an unfinished file is taken for that of a killed process
 
 
@@ -44,7 +45,7 @@ def stored(folder, label, stamp):
     except FileNotFoundError:
         return None
     except Exception as error:  # whatever a damaged file makes the reader do
-        _warn(f"the cache file {path} is damaged and will be made anew ({error})")
+        warn(f"the cache file {path} is damaged and will be made anew ({error})")
         return None
 
 
@@ -55,7 +56,7 @@ def keep(folder, label, stamp, arrays):
         _store(path, arrays)
         _tidy(path, label)
     except OSError as error:
-        _warn(f"images cannot be kept in {folder} ({error.strerror or error}); they will be made again")
+        warn(f"images cannot be kept in {folder} ({error.strerror or error}); they will be made again")
         return False
     return True
 
@@ -84,7 +85,3 @@ def _tidy(path, label):
         unfinished = old.suffix == ".tmp"
         if old != path and (not unfinished or time.time() - old.stat().st_mtime > ABANDONED):
             old.unlink(missing_ok=True)
-
-
-def _warn(line):
-    print(f"warning: {' '.join(line.split())}", file=sys.stderr)

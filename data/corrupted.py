@@ -84,7 +84,7 @@ class Generated:
         task = functools.partial(corrupted, self.clean, name, severity, self.seed, self.storage)
         if start < len(self.rows):
             task(self.rows[:1])  # what the corruption prepares for all images is prepared once, before processes fork
-        yield from in_parallel(task, chunks(self.rows[start:], size), self.workers)
+        yield from map(torch.from_numpy, in_parallel(task, chunks(self.rows[start:], size), self.workers))
 
     @functools.cached_property
     def clean(self):
@@ -103,13 +103,14 @@ class Generated:
 
 
 def corrupted(clean, name, severity, seed, storage, rows):
-    """The images of some rows, corrupted, a tensor."""
-    return torch.from_numpy(corruptions.corrupt(clean(rows), rows, name, severity, seed, storage))
+    """The images of some rows, corrupted."""
+    return corruptions.corrupt(clean(rows), rows, name, severity, seed, storage)
 
 
 def streamed(test, rows):
     """The images of some rows of a split that is decoded as it is read."""
-    return test.prepare((0, rows))[0].numpy()
+    x, _, _ = test.prepare((0, rows))
+    return x
 
 
 # ---- as released ----
@@ -227,7 +228,7 @@ class ReleasedFolders(Released):
     def batches(self, name, severity, size, start=0):
         """As the module says. Raises DataError naming an image that cannot be read or has another size."""
         task = functools.partial(decoded, self.files[name, severity], self.side)
-        yield from in_parallel(task, chunks(self.rows[start:], size), self.workers)
+        yield from map(torch.from_numpy, in_parallel(task, chunks(self.rows[start:], size), self.workers))
 
 
 def found_in(folder, name, dataset):
@@ -242,11 +243,11 @@ def found_in(folder, name, dataset):
 
 
 def decoded(files, side, rows):
-    """Some of the image files as a tensor uint8 [B, 3, side, side]; other sizes are refused."""
+    """Some of the image files as an array uint8 [B, 3, side, side]; other sizes are refused."""
     out = np.empty((len(rows), 3, side, side), np.uint8)
     for x, row in zip(out, rows):
         image = read_image(files.path(row))
         if image.size != (side, side):
             raise DataError(f"{files.path(row)} is {image.width}x{image.height} pixels, not {side}x{side}")
         x[:] = pixels(image)
-    return torch.from_numpy(out)
+    return out

@@ -1,4 +1,11 @@
-"""The error of all that is wrong with images."""
+"""What is said where images cannot be used, or not all of them."""
+
+import sys
+
+
+def warn(line):
+    """A warning line on stderr."""
+    print(f"warning: {' '.join(line.split())}", file=sys.stderr)
 
 
 class DataError(ValueError):

@@ -1,20 +1,24 @@
 """Image files to pixels."""
 
+import errno
 import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from .errors import DataError
 from .workers import parallel
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"}
+SUFFIXES = {
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".bmp", ".webp", ".avif", ".gif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff"),
+}
 CHUNK = 256  # images a worker decodes at a time
+LONGEST = 16  # times its shorter side: of an image longer than that only the middle is scaled
 
 
 @dataclass(frozen=True)
@@ -38,19 +42,44 @@ class Files:
 
 
 def read_image(path):
-    """The image file as an RGB PIL image. Raises DataError naming a file that cannot be decoded."""
+    """The image file as an RGB PIL image of 8 bits, the first of several, turned as its EXIF data say.
+
+    16-bit grey is scaled to 8 bits; what is transparent is laid over black. Raises DataError naming a file that cannot
+    be decoded, or of 32-bit or floating-point tones, whose range is unknown.
+    """
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            ImageOps.exif_transpose(image, in_place=True)
+            return _rgb(image)
     except Exception as error:  # Pillow raises many kinds for damaged files
+        if getattr(error, "errno", None) == errno.EMFILE:
+            raise
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{path} cannot be read as an image: {reason}") from error
+
+
+def _rgb(image):
+    grey16 = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
+    if grey16:
+        grey = np.rint(np.asarray(image) * (255 / 65535))
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        kind = {"I": "32-bit integers", "F": "floating-point numbers"}[image.mode]
+        raise ValueError(f"its tones are {kind}, whose range is unknown: store them in 8 or 16 bits")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
+    return image.convert("RGB")
 
 
 def fit(image, shorter, side):
     """Scale a PIL image so that its shorter side has `shorter` pixels, then crop its central side x side pixels."""
     width, height = image.size
     scale = min(width, height)
+    if max(width, height) > LONGEST * scale:  # a line of pixels would become huge before it is cropped
+        width, height = (min(length, LONGEST * scale) for length in image.size)
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        image = image.crop((left, top, left + width, top + height))
     width, height = shorter * width // scale, shorter * height // scale
     image = image.resize((width, height), Image.Resampling.BILINEAR)
     left, top = round((width - side) / 2), round((height - side) / 2)
@@ -73,7 +102,7 @@ def _decode_chunk(files, side, exact, start):
                 raise DataError(f"{files.path(i)} is {image.width}x{image.height} pixels, not {side}x{side}")
             image = fit(image, side, side)
         chunk[i - start] = pixels(image)
-    return torch.from_numpy(chunk)
+    return chunk
 
 
 def decode(files, side, exact, workers, title):
@@ -86,6 +115,6 @@ def decode(files, side, exact, workers, title):
     chunks = parallel(partial(_decode_chunk, files, side, exact), starts, workers if len(starts) > 1 else 0)
     with tqdm(total=len(files), desc=f"decoding {title}", unit=" images", leave=False) as bar:
         for start, chunk in zip(starts, chunks):
-            out[start : start + len(chunk)] = chunk.numpy()
+            out[start : start + len(chunk)] = chunk
             bar.update(len(chunk))
     return out

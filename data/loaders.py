@@ -10,7 +10,7 @@ from PIL import Image, ImageStat
 from . import augment
 from .errors import DataError
 from .images import fit, pixels, read_image
-from .workers import parallel
+from .workers import Arrays, parallel
 
 # Keep the draws for training and for validation images apart from each other and from other uses of the same seed.
 TRAIN, VAL = 0xDA7A0002, 0xDA7A0003
@@ -190,19 +190,19 @@ class StreamLoader(Loader):
         keys = ((epoch, rows[mine]) for mine in self.shares(batch_size, start, rank, world))
         pin = torch.device(device).type == "cuda"
         for batch in parallel(self.prepare, keys, self.workers, pin_memory=pin):
-            x, colour, y = (v.to(device, non_blocking=True) for v in batch)
+            x, colour, y = (torch.as_tensor(v).to(device, non_blocking=True) for v in batch)
             yield augment.recolour(x, colour), y
 
     def pixel_batches(self, batch_size, device="cpu", start=0):
         """As MemoryLoader.pixel_batches: the images scaled and cropped as for testing."""
         rows = self.positions[start:]
         keys = ((0, rows[i : i + batch_size]) for i in range(0, len(rows), batch_size))
-        for i, (x, _, y) in enumerate(parallel(self.prepare, keys, self.workers)):
-            here = torch.from_numpy(rows[i * batch_size : i * batch_size + len(y)])
-            yield x.to(device), y.to(device), here.to(device)
+        parts = torch.from_numpy(rows).split(batch_size)
+        for here, (x, _, y) in zip(parts, parallel(self.prepare, keys, self.workers)):
+            yield torch.from_numpy(x).to(device), torch.from_numpy(y).to(device), here.to(device)
 
     def prepare(self, key):
-        """For key = (epoch, rows of the pool [B]): x uint8 [B, 3, S, S], colour matrices [B, 3, 4], y int64 [B]."""
+        """For key = (epoch, rows of the pool [B]), as numpy: x uint8 [B, 3, S, S], colour matrices [B, 3, 4], y [B]."""
         epoch, rows = key
         x = np.empty((len(rows), 3, self.image_size, self.image_size), np.uint8)
         colour = np.empty((len(rows), 3, 4), np.float32)
@@ -210,7 +210,7 @@ class StreamLoader(Loader):
             image, change = self.one(epoch, int(row))
             x[i] = pixels(image)
             colour[i] = augment.normalising(change, self.mean, self.std)
-        return torch.from_numpy(x), torch.from_numpy(colour), torch.from_numpy(self.files.labels[rows])
+        return Arrays(x, colour, self.files.labels[rows])
 
     def one(self, epoch, row):
         """One square PIL image of image_size pixels, and the matrix [3, 4] to apply to its colours in 0..1."""

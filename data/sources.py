@@ -5,13 +5,14 @@ or ready arrays. It raises DataError where the data set is missing or wrong.
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from . import archives
-from .errors import DataError
+from .errors import DataError, warn
 from .images import SUFFIXES, Files, decode
 
 TINY_URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
@@ -91,28 +92,52 @@ def _visible(folder):
 
 
 def scan(folder, classes=None, inner=""):
-    """The images in folder/<class>/<inner>, as (Files, class names).
+    """The images in folder/<class>/<inner> and the folders inside, as (Files, class names).
 
-    classes: those to take, default all subfolders, sorted. Raises DataError for a missing or empty folder.
+    classes: those to take, default all subfolders, sorted. A warning line counts the files that are passed over, by
+    their endings. Raises DataError for a missing or empty folder.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is missing: its images go to {folder}/<class>/")
     if classes is None:
         classes = [entry.name for entry in _visible(folder) if entry.is_dir()]
-    if not classes:
-        raise DataError(f"{folder} holds no class folders: its images go to {folder}/<class>/")
-    names, labels = [], []
+    if len(classes) < 2:
+        holds = f"only the class folder {classes[0]}" if classes else "no class folders"
+        raise DataError(f"{folder} holds {holds}: images of at least two classes go to {folder}/<class>/")
+    names, labels, passed_over = [], [], Counter()
     for label, name in enumerate(classes):
         inside = folder / name / inner
         if not inside.is_dir():
             raise DataError(f"class folder {inside} is missing")
-        found = [entry.name for entry in _visible(inside) if os.path.splitext(entry.name)[1].lower() in SUFFIXES]  # noqa: PTH122
-        if not found:
+        images = list(_images(inside, f"{name}/{inner}/" if inner else f"{name}/", passed_over, ()))
+        if not images:
             raise DataError(f"class folder {inside} holds no images ({', '.join(sorted(SUFFIXES))})")
-        prefix = f"{name}/{inner}/" if inner else f"{name}/"
-        names += [os.fsencode(prefix + file) for file in found]
-        labels += [label] * len(found)
+        names += images
+        labels += [label] * len(images)
+    if passed_over:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in passed_over.most_common())
+        warn(f"{folder}: passed over what is no image by its ending or no regular file: {kinds}")
     return Files(folder, np.array(names), np.array(labels, np.int64)), classes
+
+
+def _images(folder, prefix, passed_over, outer):
+    """Yield the names of the images in a folder, those of its subfolders after them; outer: the folders it lies in."""
+    subfolders = []
+    for entry in _visible(folder):
+        suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
+        if entry.is_dir():
+            subfolders.append(entry)
+        elif suffix not in SUFFIXES:
+            passed_over[suffix or "without an ending"] += 1
+        elif not entry.is_file() and os.path.exists(entry):  # noqa: PTH110 - a dangling link is an image that is lost
+            passed_over["not regular (pipes and the like)"] += 1
+        else:
+            yield os.fsencode(prefix + entry.name)
+    outer = (*outer, os.path.realpath(folder))
+    for entry in subfolders:
+        if os.path.realpath(entry) in outer:
+            raise DataError(f"{entry.path} is a link to a folder that it lies in")
+        yield from _images(entry, f"{prefix}{entry.name}/", passed_over, outer)
 
 
 def _scan_parts(root, places):
@@ -178,30 +203,33 @@ def tiny_imagenet(data_dir):
 def _annotated(folder, annotations, classes):
     """The Files of Tiny-ImageNet's val/images, labelled by the lines `name wnid x0 y0 x1 y1` of annotations."""
     index = {wnid: label for label, wnid in enumerate(classes)}
-    rows = []
+    listed = {}
     for number, line in enumerate(_text(annotations).rstrip().splitlines(), 1):
         name, wnid = (line.split() + ["", ""])[:2]
         if wnid not in index:
             raise DataError(f"{annotations}, line {number}: {name} has the label {wnid!r}, which is not in wnids.txt")
-        rows.append((index[wnid], name))
-    if not rows or not folder.is_dir():
+        if name in listed:
+            raise DataError(f"{annotations}, line {number}: {name} is listed before, as {classes[listed[name]]}")
+        listed[name] = index[wnid]
+    if not listed or not folder.is_dir():
         raise DataError(f"{folder} is missing, or {annotations.name} is empty")
-    present = {entry.name for entry in _visible(folder)}
-    listed = {name for _, name in rows}
-    for name in sorted(present ^ listed):
+    present = {entry.name: entry for entry in _visible(folder)}
+    for name in sorted(present.keys() ^ listed.keys()):
         if name in listed:
             raise DataError(f"{folder}/{name} is missing: {annotations.name} lists it")
         raise DataError(f"{folder}/{name} has no line in {annotations.name}")
-    rows.sort()
+    if irregular := [name for name in sorted(listed) if not present[name].is_file()]:
+        raise DataError(f"{folder}/{irregular[0]} is not a regular file")
+    rows = sorted((label, name) for name, label in listed.items())
     names = np.array([os.fsencode(name) for _, name in rows])
     return Files(folder, names, np.array([label for label, _ in rows], np.int64))
 
 
 def _text(path):
+    if not path.is_file():
+        raise DataError(f"{path} is missing: it belongs to the archive, {TINY_URL}")
     try:
         return path.read_text()
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing: it belongs to the archive, {TINY_URL}") from None
     except UnicodeDecodeError:
         raise DataError(f"{path} is not a text file") from None
 

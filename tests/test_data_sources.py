@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 import pickle
 import re
 import shutil
@@ -234,6 +235,16 @@ REFUSED = [
         "tiny_imagenet",
         tiny(lambda base: append(base / "val" / "val_annotations.txt", "val_9.JPEG\tn1\t0\n")),
         "val_9.JPEG is missing: val_annotations.txt lists it",
+    ),
+    (
+        "tiny_imagenet",
+        tiny(lambda base: append(base / "val" / "val_annotations.txt", "val_0.JPEG\tn1\t0\n")),
+        "line 3: val_0.JPEG is listed before, as n2",
+    ),
+    (
+        "tiny_imagenet",
+        tiny(lambda base: [(base / "val/images/val_0.JPEG").unlink(), os.mkfifo(base / "val/images/val_0.JPEG")]),
+        "val_0.JPEG is not a regular file",
     ),
     (
         "tiny_imagenet",
