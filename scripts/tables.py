@@ -117,10 +117,10 @@ def jobs_of(plans, args):
 # ---- collecting and rendering ----
 
 
-def collect(grid):
-    """A row a finished run and metric of the table: comparison.CELL, seed, metric and value."""
+def collect(grid, runs=None):
+    """A row a finished run and metric of the table: comparison.CELL, seed, metric and value; runs: by default all."""
     rows = []
-    for run in grid.runs():
+    for run in grid.runs() if runs is None else runs:
         if result := run.files.finished():
             classes = data.FACTS[run.recipe.dataset].num_classes
             if classes and result["classes"] != classes:
@@ -167,9 +167,9 @@ def hours(grid):
     return pd.DataFrame(rows, columns=[*comparison.CELL, "seed", "metric", "value"])
 
 
-def compared(grid):
-    """The comparison.Header, the comparison and the runs' own values of a table of trainings."""
-    runs = hours(grid) if grid.name == "table8" else collect(grid)
+def compared(grid, runs=None):
+    """The comparison.Header, the comparison and the runs' own values of a table of trainings; runs: by default all."""
+    runs = hours(grid) if grid.name == "table8" else collect(grid, runs)
     frame = comparison.compare(grid.cells(), grid.table.metrics, runs, grid.paper(), grid.wanted())
     return comparison.Header(grid.name, grid.title, grid.note, grid.table.remark), frame, runs
 

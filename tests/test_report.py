@@ -1,4 +1,4 @@
-"""scripts/report.py: one page with all that is there, which loads nothing and cannot be broken by what it shows."""
+"""scripts/report: one page with all that is there, which loads nothing and cannot be broken by what it shows."""
 
 import html
 import json
@@ -13,34 +13,44 @@ import pytest
 
 import recipes
 from engine.files import RunFiles
-from scripts import report, tables
+from scripts import tables
+from scripts.report import __main__ as report
+from scripts.report import content, curves
 
-HOSTILE = '</script><script>alert(1)</script><!-- & "odd" \u2028 <b>é'
+HOSTILE = '</script><script>alert(1)</script><!-- & "odd" \u2028 <b>é</table>'
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 class Page(HTMLParser):
-    """What a page holds: its data, all tags with their attributes, and the text outside scripts and styles."""
+    """What a page holds: its tags with their attributes, its text, and the texts of the rows of its tables."""
 
-    def __init__(self, text):
+    def __init__(self, source):
         super().__init__()
-        self.tags, self.text, self.raw = [], "", {}
-        self.feed(text)
-        self.data = json.loads(next(content for attributes, content in self.scripts if attributes.get("id") == "data"))
-
-    @property
-    def scripts(self):
-        """(attributes, content) of every script."""
-        return [(attributes, self.raw.get(i, "")) for i, (tag, attributes) in enumerate(self.tags) if tag == "script"]
+        self.source, self.tags, self.text, self.rows = source, [], "", []
+        self.feed(source)
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("th", "td"):
+            self.rows[-1].append("")
 
     def handle_data(self, data):
-        if self.cdata_elem:
-            self.raw[len(self.tags) - 1] = self.raw.get(len(self.tags) - 1, "") + data
-        else:
+        if not self.cdata_elem:
             self.text += data
+            if self.rows and self.rows[-1]:
+                self.rows[-1][-1] += data
+
+    def handle_endtag(self, tag):
+        if tag == "tr":
+            self.rows[-1] = [" ".join(cell.split()) for cell in self.rows[-1]]
+            self.rows.append([])
+
+    def titles(self):
+        """The titles of the tables that are open, and of those that are folded."""
+        found = re.findall(r'<details class="table"( open)?>\s*<summary><h3>(.*?)</h3>', self.source)
+        return [title for state, title in found if state], [title for state, title in found if not state]
 
 
 @pytest.fixture
@@ -65,11 +75,10 @@ def row(**more):
 
 
 def write_table(out, file, rows, **header):
-    """Write <out>/tables/<file>.json as scripts/tables.py would; what it holds."""
+    """Write <out>/tables/<file>.json as scripts/tables.py would."""
     (out / "tables").mkdir(exist_ok=True)
-    found = {"name": "demo", "title": "Demo: digits", "note": "", "remark": ""} | header | {"rows": rows}
-    (out / f"tables/{file}.json").write_text(json.dumps(found))
-    return found
+    table = {"name": "demo", "title": "Demo: digits", "note": "", "remark": ""} | header | {"rows": rows}
+    (out / f"tables/{file}.json").write_text(json.dumps(table))
 
 
 def write_figure(out, name, caption):
@@ -90,11 +99,12 @@ def write_figure(out, name, caption):
     (out / f"figures/{name}.txt").write_text(caption)
 
 
-def files_of(out, method, seed=0, folder="runs-epochs400", epochs=400):
-    """The RunFiles of a run on digits, with their folder made."""
-    found = RunFiles(out / folder, recipes.resolve("digits", "preactresnet18", method, seed, width=4, epochs=epochs))
-    found.stem.parent.mkdir(parents=True, exist_ok=True)
-    return found
+def files_of(out, method, seed=0, folder="runs-epochs400", epochs=400, recipe=None):
+    """The RunFiles of a run, by default on digits, with their folder made."""
+    recipe = recipe or recipes.resolve("digits", "preactresnet18", method, seed, width=4, epochs=epochs)
+    files = RunFiles(out / folder, recipe)
+    files.stem.parent.mkdir(parents=True, exist_ok=True)
+    return files
 
 
 def write_log(files, epochs):
@@ -115,65 +125,75 @@ def stop(files, epochs):
     write_log(files, epochs)
 
 
-def test_an_empty_folder_gives_every_table_and_figure_as_missing(make):
+def of_table3(out, epochs=300):
+    """The files of a run in the place of Table 3's Soft PatchUp."""
+    return files_of(
+        out, "", folder="runs", recipe=recipes.resolve("imagenet", "resnet50", "patchup_soft", epochs=epochs)
+    )
+
+
+# ---- what is shown ----
+
+
+def test_an_empty_folder_gives_every_table_folded_and_every_figure_as_missing(make):
     page = make(*tables.ALL)
-    shown = [table["short"] for table in page.data["tables"]]
-    assert shown == [f"Table {n}" for n in (1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12)]
-    assert all(table["rows"] and all(row["n"] == 0 for row in table["rows"]) for table in page.data["tables"])
-    assert {run["state"] for run in page.data["runs"]} == {"missing"} and len(page.data["runs"]) > 500
-    for n in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 14, 15):
-        assert f"bash scripts/figure{n}.sh" in page.text
+    shown, folded = page.titles()
+    assert not shown
+    assert [title.partition(":")[0] for title in folded] == [f"Table {n}" for n in (1, 2, 3, 6, 7, 8, 11, 12)]
+    for name in ("table4", "table5", "table10", *(f"figure{n}" for n in (*range(1, 11), 13, 14, 15))):
+        assert f"bash scripts/{name}.sh" in page.text
+    assert "0 of 135 runs" in page.text
     assert "Table 9, Figure 11 and Figure 12 are unknown" in page.text and "figure11.sh" not in page.text
 
 
-def test_the_page_holds_what_the_tables_files_say(make, tmp_path):
-    rows = [row(n=3, mean=20.5, std=0.25, to_none=-1e-9), row(method="mixup", mean=None)]
-    plain = write_table(tmp_path, "demo", rows)
-    short = write_table(tmp_path, "demo-epochs2", [row()], note="not the paper's recipe: epochs 2", remark="A remark.")
-    found = {table["file"]: table for table in make().data["tables"]}
-    assert list(found) == ["table3", "demo", "demo-epochs2"]
-    for file, table in (("demo", plain), ("demo-epochs2", short)):
-        assert {name: found[file][name] for name in table} == table
-    assert found["demo-epochs2"]["short"] == "Demo (epochs2)"
+def test_the_page_shows_what_the_tables_files_say(make, tmp_path):
+    interval = {"to_none": -3.0, "to_none_low": -4.0, "to_none_high": -2.0, "best_other": "CutMix", "to_best": -1.0}
+    rows = [
+        row(n=5, mean=20.0, std=0.5, rank=2, paper_mean=22.44, paper_std=0.23, difference=-2.44),
+        row(method="mixup", label="Input Mixup", n=3, mean=17.0, rank=1, **interval),
+        row(method="cutmix", label="CutMix", wanted=0, paper_mean=18.32, paper_rank=1),
+    ]
+    write_table(tmp_path, "demo-epochs2", rows, note="not the paper's recipe: epochs 2", remark="A remark.")
+    page = make()
+    assert "not the paper's recipe: epochs 2 A remark." in page.text
+    assert ["No Mixup", "20.00 ± 0.50 (5)", "22.44 ± 0.23", "-2.44"] in page.rows
+    assert ["Input Mixup", "17.00 (3 of 5)", "", ""] in page.rows
+    assert ["CutMix", "cited", "18.32", ""] in page.rows
+    assert ["Input Mixup", "-3.00 [-4.00, -2.00]", "-1.00 (CutMix)"] in page.rows
+    best, second = (re.findall(f"<td><{mark}>(.*?)</{mark}>", page.source) for mark in ("strong", "ins"))
+    assert best[:2] == ["17.00 (3\xa0of\xa05)", "18.32"] and second[0] == "20.00 ±\xa00.50 (5)"
+
+
+def test_ones_own_tables_come_first_and_those_without_a_result_last_and_folded(make, tmp_path):
+    write_table(tmp_path, "table4", [row(n=1, mean=3.0)], name="table4", title="Table 4: x")
+    write_table(tmp_path, "demo", [row(n=1, mean=3.0)])
+    write_table(tmp_path, "demo-epochs2", [row()], title="Demo: nothing")
+    page = make("table3", "table4")
+    assert page.titles() == (["Demo: digits", "Table 4: x"], ["Demo: nothing", "Table 3: validation error on ImageNet"])
 
 
 def test_tables_of_trainings_are_fresh_and_those_of_evaluations_as_they_were_rendered(make, tmp_path):
+    finish(of_table3(tmp_path), classes=1000, test_error=22.5, test_top5_error=6.5)
     for name in ("table3", "table4"):
-        write_table(tmp_path, f"{name}-epochs2", [row()], name=name, title=f"{name}: x", note="epochs 2")
-        write_table(tmp_path, name, [row(n=1)], name=name, title=f"{name}: x")
-    tables = [table for table in make().data["tables"] if table["name"] in ("table3", "table4")]
-    assert [(table["file"], len(table["rows"])) for table in tables] == [
-        ("table3", 18),
-        ("table3-epochs2", 1),
-        ("table4", 1),
-        ("table4-epochs2", 1),
+        write_table(tmp_path, f"{name}-epochs2", [row(n=1, mean=1.25)], name=name, title=f"{name} in short")
+        write_table(tmp_path, name, [row(n=1, mean=77.0)], name=name, title=f"{name}: x")
+    page = make()
+    assert page.titles()[0] == [
+        "Table 3: validation error on ImageNet",
+        "table3 in short",
+        "table4: x",
+        "table4 in short",
     ]
+    assert ["Soft PatchUp", "22.50 (1)", "21.06", "+1.44"] in page.rows and page.text.count("77.00") == 1
+    assert "1 of 2 runs" in page.text and ["patchup_hard"] not in page.rows
 
 
-def test_odd_text_cannot_leave_its_place(make, tmp_path):
-    write_table(tmp_path, "demo", [row(label=HOSTILE, heading=HOSTILE)], title=HOSTILE, note=HOSTILE)
-    write_figure(tmp_path, "figure4-<b>&", HOSTILE)
-    files = files_of(tmp_path, "none")
-    stop(files, 3)
-    files.failed.write_text(f"exit status 1\n{HOSTILE}\n")
+def test_blocks_without_a_result_are_folded(make, tmp_path):
+    rows = [row(), row(dataset="svhn", label="Of SVHN", n=1, mean=5.0), row(dataset="cifar10")]
+    write_table(tmp_path, "demo", rows)
     page = make()
-    assert len(page.scripts) == 2 and not any(tag == "b" for tag, _ in page.tags)
-    table = page.data["tables"][-1]
-    assert (table["title"], table["note"], table["rows"][0]["label"]) == (HOSTILE, HOSTILE, HOSTILE)
-    assert HOSTILE.split("\u2028")[0] in page.data["runs"][-1]["failure"]
-    assert HOSTILE in page.text, "the caption is shown as it is written"
-
-
-def test_nothing_is_loaded_from_elsewhere(make, tmp_path):
-    write_figure(tmp_path, "figure1", "A caption.")
-    page = make()
-    for tag, attributes in page.tags:
-        for name in ("src", "href", "srcset", "data", "poster", "action"):
-            value = attributes.get(name, "data:")
-            assert value.startswith(("data:", "#")) or (tag == "a" and value.startswith("https://arxiv.org/"))
-    text = (tmp_path / "report.html").read_text()
-    assert "url(" not in text and "@import" not in text and "fetch(" not in text and "import(" not in text
-    assert "default-src 'none'" in next(a["content"] for _, a in page.tags if "http-equiv" in a)
+    assert "2 more, of which nothing is finished" in page.text
+    assert page.text.index("Of SVHN") < page.text.index("2 more")
 
 
 def test_figures_come_with_caption_and_the_size_of_print(make, tmp_path):
@@ -191,57 +211,29 @@ def test_runs_of_all_states_are_shown(make, tmp_path):
     failed = files_of(tmp_path, "cutmix", seed=10)
     failed.failed.write_text("\n".join(["exit status 1", *map(str, range(100)), "train.py: the loss is nan"]))
     finish(files_of(tmp_path, "cutmix", seed=9))
+    files_of(tmp_path, "cutout").log.write_text("")
     page = make()
-    runs = {(run["method"], run["seed"]): run for run in page.data["runs"] if run["dataset"] == "digits"}
-    assert [run["state"] for run in runs.values()] == ["finished", "failed", "stopped", "finished"]
-    assert list(runs) == [("cutmix", 9), ("cutmix", 10), ("mixup", 0), ("none", 0)]
-    assert (runs["mixup", 0]["epoch"], runs["mixup", 0]["epochs"]) == (150, 400)
-    assert (runs["none", 0]["val_error"], runs["none", 0]["folder"]) == (50.1, "runs-epochs400")
-    lines = runs["cutmix", 10]["failure"].splitlines()
-    assert lines[-1] == "train.py: the loss is nan" and len(lines) == report.LOG_LINES
-    missing = [run for run in page.data["runs"] if run["state"] == "missing"]
-    assert [(run["method"], run["grids"]) for run in missing] == [
-        ("patchup_soft", ["table3"]),
-        ("patchup_hard", ["table3"]),
+    runs = [[line[0].split(", ")[-2], *line[1:]] for line in page.rows if len(line) == 4 and ", seed" in line[0]]
+    assert runs == [
+        ["CutMix", "finished 400/400", "50.10", "1.0"],
+        ["CutMix", "failed 0/?", "", ""],
+        ["Input Mixup", "stopped 150/400", "75.10", "2.5"],
+        ["No Mixup", "finished 400/400", "50.10", "1.0"],
     ]
-    assert {curve["method"] for curve in page.data["curves"]} == {"none", "mixup", "cutmix"}
-    assert "2 of 6 runs finished" in page.text
+    lines = re.search("<pre>(.*?)</pre>", page.source, re.DOTALL)[1].splitlines()
+    assert lines[-1] == "train.py: the loss is nan" and len(lines) == content.LOG_LINES
+    assert "2 of 4 runs here are finished" in " ".join(page.text.split())
+    assert page.source.count('alt="validation error (%)"') == page.source.count('alt="training loss"') == 1
 
 
-def test_a_run_of_the_paper_is_counted_where_its_tables_are(make, tmp_path):
-    recipe = recipes.resolve("imagenet", "resnet50", "patchup_soft")
-    files = RunFiles(tmp_path / "runs", recipe)
-    files.stem.parent.mkdir(parents=True)
-    finish(files, classes=1000, test_error=22.5, test_top5_error=6.5)
-    data = make().data
-    assert [(run["state"], run["grids"]) for run in data["runs"]] == [("finished", ["table3"]), ("missing", ["table3"])]
-    ours = {(row["metric"], row["method"]): row["mean"] for row in data["tables"][0]["rows"] if row["n"]}
-    assert ours == {("test_error", "patchup_soft"): 22.5, ("test_top5_error", "patchup_soft"): 6.5}
-
-
-@pytest.mark.parametrize("count", [1, 2, 199, 200, 201, 399, 2000])
-def test_thinned_curves_keep_the_first_and_the_last_epoch(count):
-    found = report.thinned(count, count)
-    assert found[0] == 0 and found[-1] == count - 1 and found == sorted(set(found))
-    assert len(found) <= report.MOST_POINTS + 1
-
-
-def test_curves_of_runs_that_stopped_have_the_epochs_of_those_that_finished(tmp_path):
-    finished, stopped = (files_of(tmp_path, "none", seed, epochs=2000) for seed in (0, 1))
-    write_log(finished, 2000)
-    write_log(stopped, 705)
-    whole, part = (report.curve(files.log, 2000) for files in (finished, stopped))
-    assert part["epoch"][:-1] == whole["epoch"][: len(part["epoch"]) - 1] and part["epoch"][-1] == 705
-    assert whole["epoch"][0] == 1 and whole["epoch"][-1] == 2000
-    assert whole["error"][0] == 90 and whole["loss"][0] == 2 and whole["error"][-1] == pytest.approx(-109.9)
-
-
-def test_a_curve_leaves_out_a_torn_line_and_what_is_not_finite(tmp_path):
-    path = tmp_path / "seed0.jsonl"
-    path.write_text('{"epoch": 0, "val_error": 90.0, "train_loss": NaN}\n{"epoch": 1, "val_er')
-    assert report.curve(path, 5) == {"epoch": [1], "error": [90], "loss": [None]}
-    path.write_text("")
-    assert report.curve(path, 5) is None
+def test_a_curve_is_a_line_a_run_in_its_methods_colours(monkeypatch):
+    drawn, close = [], curves.plt.close
+    monkeypatch.setattr(curves.plt, "close", lambda figure: drawn.append(figure.axes[0]) or close(figure))
+    lines = [{"val_error": 90.0}, {"val_error": float("nan")}, {"val_error": None}, {"val_error": 70.0}]
+    picture = curves.panel([{"method": m, "lines": lines} for m in ("none", "none", "mine")], "val_error")
+    colours = [line.get_color() for line in drawn[0].lines]
+    assert colours[0] == colours[1] != colours[2] and drawn[0].lines[0].get_xdata().tolist() == [1, 2, 3, 4]
+    assert picture["title"] == "validation error (%)"
 
 
 def test_the_same_files_give_the_same_page_but_for_the_date(make, tmp_path):
@@ -250,33 +242,185 @@ def test_the_same_files_give_the_same_page_but_for_the_date(make, tmp_path):
         write_figure(tmp_path, name, "A caption.")
     for method in ("mixup", "cutmix", "none"):
         finish(files_of(tmp_path, method))
-    texts = []
-    for _ in range(2):
-        make()
-        texts.append(re.sub(r"Made [^<]*", "", (tmp_path / "report.html").read_text()))
-    assert texts[0] == texts[1]
+    first, second = (re.sub(r"Made [^,]*", "", make().source) for _ in range(2))
+    assert first == second
 
 
-@pytest.mark.parametrize(
-    "path, content, words",
-    [
-        ("tables/demo.json", "{", "demo.json is not a result of scripts/tables.py"),
-        (
-            "tables/demo.json",
-            '{"rows": [{"n": 1}]}',
-            "demo.json is no table of scripts/tables.py (KeyError",
-        ),
-        ("figures/figure1.png", "GIF89a", "figure1.png is no PNG"),
-    ],
+# ---- what a page must not do ----
+
+
+def test_odd_text_cannot_leave_its_place(make, tmp_path):
+    write_table(tmp_path, "demo", [row(label=HOSTILE, heading=HOSTILE, method=HOSTILE)], title=HOSTILE, note=HOSTILE)
+    write_figure(tmp_path, "figure4-<b>&", HOSTILE)
+    files = files_of(tmp_path, "none", folder="runs-<b>&")
+    stop(files, 3)
+    files.failed.write_text(f"exit status 1\n{HOSTILE}\n")
+    odd = tmp_path / "runs/<b>data</b>/<script>/<b>&/seed0.json"
+    odd.parent.mkdir(parents=True)
+    odd.write_text(json.dumps({"recipe": {HOSTILE: 1}}))
+    page = make()
+    tags = [tag for tag, _ in page.tags]
+    assert tags.count("script") == 1 and "b" not in tags
+    assert page.text.count(HOSTILE.split("\u2028")[0]) >= 5, "it is shown as it is written"
+
+
+def test_nothing_is_loaded_from_elsewhere(make, tmp_path):
+    write_figure(tmp_path, "figure1", "A caption.")
+    finish(files_of(tmp_path, "none"))
+    page = make()
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "srcset", "data", "poster", "action"):
+            value = attributes.get(name, "data:")
+            assert value.startswith(("data:", "#")) or (tag == "a" and value.startswith("https://arxiv.org/"))
+    for call in ("url(", "@import", "fetch(", "import("):
+        assert call not in page.source
+    assert "default-src 'none'" in next(a["content"] for _, a in page.tags if "http-equiv" in a)
+
+
+# ---- a page is made whatever there is ----
+
+
+def broken_result(out):
+    of_table3(out).result.write_text("{")
+    return "seed0.json is not a result of train.py"
+
+
+def result_of_another_shape(out):
+    of_table3(out).result.write_text("[1]")
+    return "seed0.json is not a result of train.py"
+
+
+def result_without_recipe(out):
+    of_table3(out).result.write_text("{}")
+    return "seed0 cannot be shown: KeyError('recipe')"
+
+
+def result_with_a_text_for_a_number(out):
+    finish(of_table3(out), classes=1000, test_error="low", val_error="low")
+    return "cannot be shown: ValueError"
+
+
+def result_without_classes(out):
+    finish(of_table3(out), test_error=3.0)
+    return "seed0.json cannot be shown: KeyError('classes')"
+
+
+def result_of_other_classes(out):
+    finish(of_table3(out), classes=10, test_error=3.0)
+    return "seed0.json saw 10 of the 1000 classes of imagenet"
+
+
+def finished_with_another_recipe(out):
+    finish(of_table3(out, epochs=8), classes=1000, test_error=3.0)
+    return "finished 8/8: another recipe than the tables': epochs 8 there, 300 here"
+
+
+def stopped_with_another_recipe(out):
+    stop(of_table3(out, epochs=8), 3)
+    return "stopped 3/8: another recipe than the tables': epochs 8 there, 300 here"
+
+
+def copied_run(out):
+    finish(files_of(out, "none"))
+    shutil.copytree(
+        out / "runs-epochs400/digits/preactresnet18/none", out / "runs-epochs400/digits/preactresnet18/mixup"
+    )
+    return "mixup/seed0 holds the run digits/preactresnet18/none/seed0"
+
+
+def unknown_method(out):
+    files = files_of(out, "none")
+    files.log.write_text("")
+    files.failed.write_text("exit status 1")
+    files.stem.parent.rename(files.stem.parent.with_name("magic"))
+    return "magic"
+
+
+def broken_checkpoint(out):
+    of_table3(out).checkpoint.write_bytes(b"PK")
+    return "seed0.checkpoint.pt is damaged or no checkpoint"
+
+
+def log_of_another_shape(out):
+    files = files_of(out, "none")
+    stop(files, 2)
+    files.log.write_text("[1]\n[2]\n")
+    return "seed0 cannot be shown: TypeError"
+
+
+def log_without_a_name(out):
+    files = files_of(out, "none")
+    finish(files)
+    files.log.write_text('{"epoch": 0}\n')
+    return "the curves of PreActResNet18, digits: runs-epochs400 cannot be shown: KeyError('val_error')"
+
+
+def broken_table(out):
+    write_table(out, "odd", [])
+    (out / "tables/odd.json").write_text("{")
+    return "odd.json is not a result of scripts/tables.py"
+
+
+def table_without_rows(out):
+    write_table(out, "odd", [])
+    return "odd.json cannot be shown: KeyError"
+
+
+def table_with_texts_for_numbers(out):
+    write_table(out, "odd", [row(mean="much", n=1)])
+    return "odd.json cannot be shown: ValueError"
+
+
+def no_picture(out):
+    write_figure(out, "odd", "")
+    (out / "figures/odd.png").write_text("GIF89a")
+    return "odd.png is no PNG"
+
+
+def folder_for_a_picture(out):
+    (out / "figures/odd.png").mkdir(parents=True)
+    return "odd.png cannot be shown: IsADirectoryError"
+
+
+DAMAGES = (
+    broken_result,
+    result_of_another_shape,
+    result_without_recipe,
+    result_with_a_text_for_a_number,
+    result_without_classes,
+    result_of_other_classes,
+    finished_with_another_recipe,
+    stopped_with_another_recipe,
+    copied_run,
+    unknown_method,
+    broken_checkpoint,
+    log_of_another_shape,
+    log_without_a_name,
+    broken_table,
+    table_without_rows,
+    table_with_texts_for_numbers,
+    no_picture,
+    folder_for_a_picture,
 )
-def test_damaged_files_are_named_in_one_line(tmp_path, monkeypatch, capsys, path, content, words):
-    monkeypatch.setattr(tables, "ALL", ())
-    (tmp_path / path).parent.mkdir()
-    (tmp_path / path).write_text(content)
-    assert report.main(["--out", str(tmp_path)]) == 2
-    errors = capsys.readouterr().err
-    assert words in errors and errors.count("\n") == 1
-    assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_page_names_what_it_cannot_show_and_shows_the_rest(make, tmp_path, damage):
+    write_table(tmp_path, "demo", [row(n=1, mean=20.0)])
+    words = damage(tmp_path)
+    page = make()
+    assert words in page.text and ["No Mixup", "20.00 (1 of 5)"] in page.rows
+    assert "0 of 2 runs" in page.text, "it is not counted"
+
+
+def test_a_table_without_a_run_of_another_recipe_counts_the_others(make, tmp_path):
+    finish(of_table3(tmp_path), classes=1000, test_error=22.5, test_top5_error=6.5)
+    hard = recipes.resolve("imagenet", "resnet50", "patchup_hard", epochs=8)
+    finish(files_of(tmp_path, "", folder="runs", recipe=hard), classes=1000, test_error=3.0)
+    page = make()
+    assert ["Soft PatchUp", "22.50 (1)", "21.06", "+1.44"] in page.rows
+    assert any(line[:2] == ["Hard PatchUp", "missing"] for line in page.rows)
+    assert "seed0.json has another recipe (epochs 8 there, 300 here" in page.text
 
 
 # ---- in a browser ----
@@ -284,25 +428,25 @@ def test_damaged_files_are_named_in_one_line(tmp_path, monkeypatch, capsys, path
 
 PROBE = """
 <pre id="probe"></pre><script>
-const all = (selector, root = document) => [...root.querySelectorAll(selector)];
-const methods = () => all("#table-demo .panel:first-child tbody th").map((cell) => cell.textContent);
-const head = () => document.querySelector("#table-demo .panel:first-child thead th:nth-child(2)");
-const button = (words) => all("button").find((found) => found.textContent.startsWith(words));
+const shown = (items) => items.filter((item) => item.offsetParent);
+const methods = () => shown(all("#probed tbody tr")).map((line) => line.cells[0].textContent);
+const head = document.querySelector(".panel thead th:nth-child(2)");
+head.closest("table").id = "probed";
 const seen = { asWritten: methods() };
-seen.cells = all("#table-demo .panel:first-child tbody td").map((cell) => cell.textContent);
-head().firstChild.click();
-Object.assign(seen, { sorted: methods(), direction: head().getAttribute("aria-sort") });
-head().firstChild.click();
+head.firstElementChild.click();
+Object.assign(seen, { sorted: methods(), direction: head.getAttribute("aria-sort") });
+head.firstElementChild.click();
 seen.turned = methods();
-button("Show differences").click();
-seen.tags = all("#table-demo .tag").map((tag) => tag.textContent);
-seen.runs = all("#runs-body tbody tr").map((line) => line.firstChild.textContent);
-seen.lines = all(".chart:first-child polyline").length;
-button("Input Mixup").click();
-Object.assign(seen, { filtered: methods(), hash: location.hash });
-seen.fewerLines = all(".chart:first-child polyline").length;
-button("ImageNet").click();
-seen.nothing = all(".notice").filter((notice) => notice.textContent.startsWith("No ")).length;
+const box = document.getElementById("filter");
+box.value = "mixup TEST";
+box.dispatchEvent(new Event("input"));
+seen.filtered = methods();
+box.value = "cifar-10";
+box.dispatchEvent(new Event("input"));
+seen.tables = shown(all(".table")).length;
+box.value = "";
+box.dispatchEvent(new Event("input"));
+seen.cleared = methods().length;
 document.getElementById("probe").textContent = JSON.stringify(seen);
 </script>"""
 
@@ -310,9 +454,10 @@ NARROW = """<iframe id="page" style="width:360px;height:740px;border:0" srcdoc="
 <script>
 addEventListener("load", () => {{
   const page = document.getElementById("page").contentDocument;
+  const cells = [...page.querySelectorAll("details[open] th, details[open] td, main > table th, main > table td")];
   document.getElementById("probe").textContent = JSON.stringify({{
     room: page.documentElement.clientWidth, page: page.documentElement.scrollWidth,
-    table: page.querySelector("#table-demo table").scrollWidth }});
+    right: Math.max(...cells.map((cell) => cell.getBoundingClientRect().right)) }});
 }});
 </script>"""
 
@@ -322,43 +467,38 @@ def browse(path, text):
     path.write_text(text)
     command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom", path.as_uri()]
     folder = path.parent / "profile"  # of its own, so that a browser which runs is left alone
-    found = subprocess.run([*command, f"--user-data-dir={folder}"], capture_output=True, text=True, timeout=120)
-    content = re.search(r'<pre id="probe">(.*?)</pre>', found.stdout, re.DOTALL)
-    assert content and content[1], f"the page's script ended early: {found.stderr[-2000:]}"
-    return json.loads(html.unescape(content[1]))
+    browser = subprocess.run([*command, f"--user-data-dir={folder}"], capture_output=True, text=True, timeout=120)
+    probe = re.search(r'<pre id="probe">(.*?)</pre>', browser.stdout, re.DOTALL)
+    assert probe and probe[1], f"the page's script ended early: {browser.stderr[-2000:]}"
+    return json.loads(html.unescape(probe[1]))
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on PATH")
 def test_the_page_in_a_browser(make, tmp_path):
-    interval = {"to_none": -3.0, "to_none_low": -4.0, "to_none_high": -2.0}
     rows = [
-        row(n=5, mean=20.0, std=0.5, rank=2, paper_mean=22.44, paper_std=0.23, difference=-2.44),
-        row(method="mixup", label="Input Mixup", n=3, mean=17.0, std=0.25, rank=1, **interval),
+        row(n=3, mean=20.0, std=0.5, paper_mean=22.44, paper_std=0.23, difference=-2.44),
+        row(
+            method="manifold_mixup",
+            label="ManifoldMixup",
+            n=3,
+            mean=107.0,
+            std=10.25,
+            paper_mean=22.44,
+            difference=84.56,
+        ),
         row(method="cutout", label="Cutout"),
         row(method="cutmix", label="CutMix", wanted=0, paper_mean=18.32),
-        row(method="dropblock", label="DropBlock", n=5, mean=21.0, to_none=1.0, to_none_low=-0.5, to_none_high=2.5),
+        row(method="dropblock", label="DropBlock", n=5, mean=-1.0),
     ]
     write_table(tmp_path, "demo", rows)
     finish(files_of(tmp_path, "none"))
-    stop(files_of(tmp_path, "mixup"), 150)
-    make()
-    page = (tmp_path / "report.html").read_text()
+    page = make().source
     seen = browse(tmp_path / "probe.html", page.replace("</body>", f"{PROBE}</body>"))
-    written = ["No Mixup", "Input Mixup", "Cutout", "CutMix", "DropBlock"]
-    assert seen["asWritten"] == written
-    cells = [seen["cells"][i : i + 4] for i in range(0, 20, 4)]
-    assert cells[0] == ["20.00 ± 0.50 (second best)", "5 of 5", "22.44 ± 0.23", "−2.44"]
-    assert cells[1] == ["17.00 ± 0.25 (best)", "3 of 5", "", ""]
-    assert cells[2] == ["missing", "0 of 5", "", ""] and cells[3] == ["cited", "", "18.32", ""]
-    assert seen["sorted"] == ["Input Mixup", "No Mixup", "DropBlock", "Cutout", "CutMix"], "what is missing comes last"
+    assert seen["asWritten"] == ["No Mixup", "ManifoldMixup", "Cutout", "CutMix", "DropBlock"]
+    assert seen["sorted"] == ["DropBlock", "No Mixup", "ManifoldMixup", "CutMix", "Cutout"], "by numbers; missing last"
     assert seen["direction"] == "ascending"
-    assert seen["turned"] == ["DropBlock", "No Mixup", "Input Mixup", "Cutout", "CutMix"]
-    assert seen["tags"] == ["better"], "only the interval that leaves zero out is marked"
-    assert seen["runs"] == ["missing", "missing", "stopped at epoch 150 of 400", "finished"]
-    assert seen["filtered"] == ["Input Mixup"] and seen["hash"] == "#method=mixup&details=1"
-    assert (seen["lines"], seen["fewerLines"]) == (2, 1)
-    assert seen["nothing"] == 3, "progress, curves and runs say that nothing matches; Table 3 cites Input Mixup"
-
-    seen = browse(tmp_path / "narrow.html", NARROW.format(page=html.escape(page)))
-    assert 300 < seen["room"] <= 360 and seen["page"] == seen["room"], "the page does not scroll sideways"
-    assert seen["table"] > seen["room"], "what is wider than the page scrolls in its own box"
+    assert seen["turned"] == ["ManifoldMixup", "No Mixup", "DropBlock", "Cutout", "CutMix"]
+    assert seen["filtered"] == ["ManifoldMixup", "No Mixup"] and seen["tables"] == 0 and seen["cleared"] == 5
+    narrow = browse(tmp_path / "narrow.html", NARROW.format(page=html.escape(page)))
+    assert 300 < narrow["room"] <= 360 and narrow["page"] == narrow["room"], "the page does not scroll sideways"
+    assert narrow["right"] <= narrow["room"], "no column is cut off"
