@@ -81,7 +81,7 @@ class CutMix(Regularizer):
             height, width = x.shape[2:]
             self.box = draw_box(self.rng, height, width, self.alpha)
             self.partner = self.permutation(x)
-            self.mask = self.on_device(box_mask(self.box, height, width), x)
+            self.mask = box_mask(self.box, height, width, x.device)
             self.target = torch.lerp(self.target[self.partner], self.target, kept_fraction(self.box, height, width))
 
     def branch(self):

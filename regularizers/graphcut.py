@@ -25,6 +25,7 @@ import sys
 import numpy as np
 
 LARGEST = 2**20  # the largest cost of every grid as an integer: sums over a place's terms stay far below 2^31
+SMALLEST = 2.0**-100  # the least of what scales a grid's costs: its inverse is finite in float32
 FORBIDDEN = 2**30  # more than any cut of one place costs
 ROUNDS = 8  # of tightening the bounds; more fix few further labels
 
@@ -47,7 +48,7 @@ def integer_costs(unary, down, right):
     unary = unary - unary.min(axis=1, keepdims=True)
     pairs = np.stack([down, right], axis=1) / squared_step
     largest = np.maximum(unary.max(axis=(1, 2, 3)), pairs.max(axis=(1, 2, 3)))
-    scale = (LARGEST / np.maximum(largest, np.finfo(np.float32).tiny))[:, None, None, None]
+    scale = (LARGEST / np.maximum(largest, SMALLEST))[:, None, None, None]
     unary, pairs = np.rint(unary * scale).astype(np.int64), np.rint(pairs * scale).astype(np.int64)
     return unary, pairs[:, 0], pairs[:, 1]
 

@@ -157,7 +157,7 @@ class PatchUp(Regularizer):
             self.lam = self.on_device(0.0 if self.k == 0 else self.draw_lam(), x)
             self.partner = self.permutation(x)
             if self.k == 0 and self.input_mask == "box":
-                self.box = self.on_device(box_mask(draw_box(self.rng, *x.shape[2:]), *x.shape[2:]), x)
+                self.box = box_mask(draw_box(self.rng, *x.shape[2:]), *x.shape[2:], x.device)
 
     def branch(self):
         """The stage k, or none; see Regularizer.branch."""

@@ -24,6 +24,7 @@ move where nothing is gained. x2 moves likewise with 1 - m.
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.func import functional_call
@@ -106,7 +107,7 @@ def best_mask(costs, solve=graphcut.solve):
 
     It is found on the host, so this waits for the device, once. solve: graphcut.solve, or a CutPool's.
     """
-    labels = torch.from_numpy(solve(costs.cpu().numpy()))
+    labels = torch.as_tensor(solve(costs.cpu().numpy()))
     return labels.to(costs.device, non_blocking=True).float() / (costs.shape[1] - 3)
 
 
@@ -247,7 +248,7 @@ class PuzzleMix(Regularizer):
             raise ValueError(f"neigh_size must be an integer from 1, not {neigh_size}")
         if not isinstance(t_size, int) or (t_size < 1 and t_size != -1):
             raise ValueError(f"t_size must be an integer from 1, or -1 for the mask's own blocks, not {t_size}")
-        self.std = torch.as_tensor(std, dtype=torch.float32).view(-1, 1, 1)
+        self.std = np.reshape(std, (-1, 1, 1)).astype(np.float32)
         if not (self.std > 0).all():
             raise ValueError(f"std must be above 0, not {std}")
         self.alpha, self.transport, self.t_size, self.t_eps = alpha, transport, t_size, t_eps
@@ -272,10 +273,9 @@ class PuzzleMix(Regularizer):
         blocks = choices[self.rng.integers(len(choices))]
         lam = self.rng.beta(self.alpha, self.alpha)
         self.partner = self.permutation(x)
-        self.std = self.std.to(x.device, non_blocking=True)
         finite = saliency.isfinite().all(2).all(1)[:, None]
         saliency = saliency.where(finite[..., None], 1)
-        costs = cut_costs(saliency, x.float() * self.std, self.partner, blocks, lam, **self.energy)
+        costs = cut_costs(saliency, x.float() * self.on_device(self.std, x), self.partner, blocks, lam, **self.energy)
         mask = best_mask(costs, self.cuts.solve)
         self.moves = self.plan(saliency, mask) if self.transport else None
         self.mask = F.interpolate(mask[:, None], size=x.shape[-1])  # [B, 1, H, H]: the part of the image itself

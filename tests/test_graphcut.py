@@ -157,9 +157,12 @@ def test_integers_keep_proportions_at_every_scale(scale):
     np.testing.assert_allclose(whole_right * unit[:, 0], right / 4, atol=unit.max())
 
 
-def test_smoothness_alone_and_nothing_at_all_can_be_solved():
-    zero = np.zeros((2, 3, 4, 4))
-    for pair in (np.zeros((2, 4, 4)), np.ones((2, 4, 4))):
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.filterwarnings("error")
+def test_smoothness_alone_and_nothing_at_all_can_be_solved(dtype):
+    zero = np.zeros((2, 3, 4, 4), dtype)
+    for pair in (np.zeros((2, 4, 4), dtype), np.ones((2, 4, 4), dtype)):
         costs = graphcut.integer_costs(zero, pair, pair)
+        assert (costs[0] == 0).all() and (costs[1] >= 0).all()
         x = graphcut.minimum(*costs)
         assert (energy(x, *costs) == 0).all()

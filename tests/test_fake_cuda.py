@@ -1,0 +1,125 @@
+"""What a GPU would refuse or wait for, found without one: on tensors that say they are on cuda:0 and hold no values.
+
+An operand on another device ends the pass with an error, and so does a value that is asked for. What else makes the
+host wait for the device is listed in `waits`. A test of another pass takes this fixture, makes its tensors and modules
+on DEVICE (`with DEVICE:`), runs the pass forward (a backward pass needs a driver) and says what `waits` then holds.
+"""
+
+import numpy as np
+import pytest
+import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import models
+import regularizers
+from regularizers import Regularizer
+
+aten, DEVICE = torch.ops.aten, torch.device("cuda:0")
+SHAPES = {  # a shape for results whose true one is known on the device alone
+    aten.nonzero.default: lambda x: (x.numel() // 2, x.dim()),
+    aten.repeat_interleave.Tensor: lambda repeats: (3 * len(repeats),),
+}
+
+
+class Waits(TorchDispatchMode):
+    """Lists in `names` the operators that wait for the device."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if shape := SHAPES.get(operator):
+            self.names.append(operator.name())
+            return args[0].new_empty(shape(*args), dtype=torch.int64)
+        result = operator(*args, **kwargs)
+        for device in sources(operator, args):
+            if device != result.device and not (device.type == "cpu" and non_blocking(args, kwargs)):
+                self.names.append(f"{operator.name()} from {device.type}")
+        return result
+
+
+def sources(operator, args):
+    """Devices of what an operator copies, or of the indices that it takes to the device of what they index."""
+    copied = {aten._to_copy.default: args[:1], aten.copy_.default: args[1:2]}.get(operator, ())
+    indices = args[1] if operator == aten.index.Tensor else ()
+    return {tensor.device for tensor in (*copied, *indices) if tensor is not None}
+
+
+def non_blocking(args, kwargs):
+    return kwargs.get("non_blocking") or args[2:] == (True,)
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """The operators that would have waited for cuda:0, by name, in a test whose tensors are all fake."""
+    monkeypatch.setattr(Regularizer, "generator", lambda self, device: None)  # there is none without a driver
+    monkeypatch.setattr(torch.Tensor, "numpy", lambda tensor: np.zeros(tensor.shape, np.float32))
+    monkeypatch.setattr(torch.autograd, "grad", lambda loss, inputs: [torch.zeros_like(x) for x in inputs])
+    with FakeTensorMode(), Waits() as mode:
+        yield mode.names
+
+
+def test_operands_on_another_device_and_waits_are_noticed(waits):
+    x, here = torch.ones(4, device=DEVICE), torch.ones(4)
+    with pytest.raises(RuntimeError, match="cuda:0"):
+        x + here
+    for wait in (x.sum().item, x.tolist, lambda: bool(x.any()), lambda: torch.equal(x, x)):
+        with pytest.raises(DataDependentOutputException):
+            wait()
+    for wait in (x.unique, lambda: x[x > 0], lambda: torch.bincount(x.long())):
+        with pytest.raises(DynamicOutputShapeException):
+            wait()
+    for ready in (x[x.long()], here.to(DEVICE, non_blocking=True), x.copy_(here, non_blocking=True), x.where(x > 0, 1)):
+        assert ready.device == DEVICE and waits == []
+    for wait, name in (
+        (x.nonzero, "aten::nonzero"),
+        (lambda: x[torch.arange(2)], "aten::index.Tensor from cpu"),
+        (x.cpu, "aten::_to_copy from cuda"),
+        (lambda: here.to(DEVICE), "aten::_to_copy from cpu"),
+        (lambda: x.copy_(here), "aten::copy_ from cpu"),
+    ):
+        wait()
+        assert waits.pop() == name and not waits
+
+
+def passes(method, waits, steps, **options):
+    """The waits of some batches' draws, forward passes and losses, network and data being on DEVICE."""
+    with DEVICE:
+        net = models.build("preactresnet18", num_classes=10, width=4)
+        regularizer = regularizers.build(method, 10, **options)
+        x, y = torch.zeros(6, 3, 32, 32), torch.zeros(6, dtype=torch.int64)
+    regularizer.seed(0)
+    regularizer.draw(x, y, net)  # the first brings constants to the device
+    waits.clear()
+    for step in range(steps):
+        regularizer.seed(step)
+        regularizer.draw(x, y, net)
+        assert regularizer.loss(net(x, regularizer.mix)).device == DEVICE
+        yield list(waits)
+        waits.clear()
+
+
+METHODS = [(method, {}) for method in regularizers.METHODS if method != "puzzlemix"] + [
+    *[("patchup_hard", options) for options in ({"mask_per": "sample"}, {"input_mask": "patchup"})],
+    *[("patchup_soft", {"loss_terms": terms, "input_target": "own"}) for terms in ("both", "first", "official_second")],
+    *[("cutout", {"mask_per": "sample"}), ("cutmix", {"prob": 1.0}), ("feature_cutmix", {"layers": (0, 1, 2)})],
+]
+
+
+@pytest.mark.parametrize("method, options", METHODS)
+def test_no_method_waits_for_the_device(method, options, waits):
+    assert all(found == [] for found in passes(method, waits, 12, **options))
+
+
+CUT, TRANSPORT = ["aten::_to_copy from cuda"], ["aten::repeat_interleave.Tensor", "aten::nonzero"]
+
+
+@pytest.mark.parametrize(
+    "options, expected",
+    [({}, CUT + TRANSPORT), ({"clean_lam": 1.0}, CUT + TRANSPORT), ({"transport": False}, CUT)],
+)
+def test_puzzle_mix_waits_for_its_costs_once_and_for_its_transport_twice(options, expected, waits):
+    assert all(found == expected for found in passes("puzzlemix", waits, 4, **options))
