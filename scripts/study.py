@@ -51,7 +51,7 @@ def parser():
 
 
 def jobs_of(plans, args):
-    """The launcher.Jobs of all plans, seed by seed, each run with its evaluations right after its training."""
+    """The Jobs of all plans, seed by seed, each run with its evaluations right after its training."""
     jobs = tables.jobs_of(plans, args)
     evaluated = {run.files.stem for one in plans if one.script for run in one.grid.runs()}
     jobs = [

@@ -27,6 +27,7 @@ from engine.files import BadInput, Record, make_folder, read_json, write_json
 from scripts.bench import benchmark
 from scripts.figures import demo_figures
 from scripts.grid import comparison, grids, launcher
+from scripts.grid.job import Job
 
 CPU_BATCH, ROUNDS = 10, 3  # Table 8 on a CPU: images a step; counted steps of every method
 ALL = tuple(name for name in recipes.TABLES if name.startswith(("table", "figure")))
@@ -95,7 +96,7 @@ def plan(name, args, more):
 
 
 def jobs_of(plans, args):
-    """The launcher.Jobs of all plans, finished or not; a run that several tables show is one job."""
+    """The Jobs of all plans, finished or not; a run that several tables show is one job."""
     shared = ["--data-dir", str(args.data_dir), "--device", args.device, "--workers", str(args.workers)]
     own = ["--checkpoint-minutes", str(args.checkpoint_minutes)]
     own += ["--deterministic"] * args.deterministic + ["--graphs"] * args.graphs
@@ -104,7 +105,7 @@ def jobs_of(plans, args):
         for run in one.grid.runs() if one.grid.name != "table8" else ():
             run.files.finished()  # raises where it is of another recipe
             train_it = ("train", (*run.arguments(), *shared, *own))
-            job = found.get(run.files.stem) or launcher.Job(run.recipe, run.files, (train_it,), (run.files.result,))
+            job = found.get(run.files.stem) or Job(run.recipe, run.files, (train_it,), (run.files.result,))
             if one.script:
                 evaluate_it = (one.script.__name__, (str(one.checkpoint(run)), *one.arguments, *shared))
                 missing = [path for record, _ in one.evaluations(run) for path in (record.result, record.images)]

@@ -1,14 +1,12 @@
-"""A command that launches small runs on digits, for the tests of launchers: python tests/digits_grid.py --out DIR."""
+"""A command that launches small runs on digits, for the tests of launchers: python -m tests.digits_grid --out DIR."""
 
 import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import recipes
 from engine import cli
 from engine.files import RunFiles
 from scripts.grid import launcher
+from scripts.grid.job import Job
 
 SMALL = {"width": 4, "train_per_class": 4, "batch_size": 16, "epochs": 30}
 
@@ -22,23 +20,23 @@ def job(args, method, seed=0, **overrides):
     values |= {"out": files.out, "device": args.device, "data_dir": args.data_dir}
     values |= {"checkpoint_minutes": args.checkpoint_minutes}
     arguments = [word for name, value in values.items() for word in (recipes.flag(name), str(value))]
-    return launcher.Job(recipe, files, (("train", tuple(arguments)),), (files.result,))
+    return Job(recipe, files, (("train", tuple(arguments)),), (files.result,))
 
 
-def parser():
+def make_parser():
     """The command line."""
-    found = cli.Parser()
-    found.add_argument("--methods", nargs="+", default=["none", "cutout"])
-    found.add_argument("--lr", type=float, help="of cutout alone")
-    found.add_argument("--epochs", type=int, default=SMALL["epochs"])
-    launcher.add_flags(found)
-    cli.add_run_flags(found)
-    return found
+    parser = cli.Parser()
+    parser.add_argument("--methods", nargs="+", default=["none", "cutout"])
+    parser.add_argument("--lr", type=float, help="of cutout alone")
+    parser.add_argument("--epochs", type=int, default=SMALL["epochs"])
+    launcher.add_flags(parser)
+    cli.add_run_flags(parser)
+    return parser
 
 
 def main(arguments=None):
     """Launch; the exit status."""
-    args = parser().parse_args(arguments)
+    args = make_parser().parse_args(arguments)
     lr = {"lr": args.lr} if args.lr else {}
     jobs = [job(args, method, **(lr if method == "cutout" else {})) for method in args.methods]
     return cli.explain(lambda: 1 if launcher.launch(jobs, args) else 0)

@@ -16,9 +16,11 @@ import torch
 
 import data
 import recipes
-from engine.files import BadInput, RunFiles, load_checkpoint
+from engine.files import ROOT, BadInput, RunFiles, load_checkpoint
 from scripts import stress
 from scripts.grid import estimates, launcher
+from scripts.grid.job import Job, perform, with_torchrun
+from scripts.grid.status import Status
 from tests import digits_grid
 
 METHODS = ("none", "cutout")
@@ -39,7 +41,7 @@ def flags(out, *more):
 
 def arguments(out, *more):
     """The parsed command line of digits_grid.py."""
-    return digits_grid.parser().parse_args(flags(out, *more))
+    return digits_grid.make_parser().parse_args(flags(out, *more))
 
 
 def launch(out, *more):
@@ -50,8 +52,8 @@ def launch(out, *more):
 @contextlib.contextmanager
 def launched(out, *more):
     """The process of the same command, killed if it is still there at the end."""
-    command = [sys.executable, digits_grid.__file__, *flags(out, *more)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "tests.digits_grid", *flags(out, *more)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         yield process
     finally:
@@ -224,12 +226,12 @@ def test_missing_images_are_refused_before_anything_starts(tmp_path):
     recipe = recipes.resolve("tiny_imagenet", "preactresnet18", "none")
     found = RunFiles(tmp_path, recipe)
     with pytest.raises(data.DataError, match="tiny-imagenet-200 is missing"):
-        launcher.launch([good, launcher.Job(recipe, found, (), (found.result,))], args)
+        launcher.launch([good, Job(recipe, found, (), (found.result,))], args)
     assert not good.files.output.exists()
 
 
 def test_all_commands_of_a_job_are_done_until_one_fails(capsys):
-    assert launcher.perform((("tests.digits_grid", ("--no-such-flag",)), ("no.such.module", ()))) == 2
+    assert perform((("tests.digits_grid", ("--no-such-flag",)), ("no.such.module", ()))) == 2
     assert "python -m tests.digits_grid --no-such-flag" in capsys.readouterr().out
 
 
@@ -237,7 +239,7 @@ def test_a_job_is_finished_when_all_its_results_are_there(tmp_path, train_tiny):
     recipe = recipes.resolve("digits", "preactresnet18", "none", width=4, epochs=2, train_per_class=4, batch_size=16)
     found = RunFiles(tmp_path / "runs", recipe)
     extra = tmp_path / "extra.json"
-    job = launcher.Job(recipe, found, (), (found.result, extra))
+    job = Job(recipe, found, (), (found.result, extra))
     assert not job.finished() and job.state().name == "missing"
     train_tiny()
     assert not job.finished() and job.state().name == "trained"
@@ -264,7 +266,7 @@ def gpus(monkeypatch):
 
 def places(*flags, device="auto"):
     """[(CUDA_VISIBLE_DEVICES or None, threads)] of the places for these flags."""
-    found = launcher.places(digits_grid.parser().parse_args([*flags, "--device", device]))
+    found = launcher.places(digits_grid.make_parser().parse_args([*flags, "--device", device]))
     return [(place.get("CUDA_VISIBLE_DEVICES"), int(place["OMP_NUM_THREADS"])) for place in found]
 
 
@@ -302,15 +304,15 @@ def test_runs_get_gpus_in_turn_and_cores_are_divided(gpus, monkeypatch):
 def test_flags_that_cannot_be_together_are_refused(count, flags, message, gpus):
     gpus(count)
     with pytest.raises(BadInput) as error:
-        launcher.places(digits_grid.parser().parse_args(flags.split()))
+        launcher.places(digits_grid.make_parser().parse_args(flags.split()))
     assert message in str(error.value)
 
 
 def test_several_gpus_train_a_run_by_torchrun_and_evaluate_it_without():
     commands = ("train", ("--seed", "1")), ("eval_affine", ("x.pt",))
-    assert launcher.with_torchrun(commands, 1) == commands
-    train, evaluate = launcher.with_torchrun(commands, 2)
-    script = str(launcher.ROOT / "train.py")
+    assert with_torchrun(commands, 1) == commands
+    train, evaluate = with_torchrun(commands, 2)
+    script = str(ROOT / "train.py")
     assert train == ("torch.distributed.run", ("--standalone", "--nproc-per-node", "2", script, "--seed", "1"))
     assert evaluate == commands[1]
 
@@ -360,9 +362,9 @@ class Terminal(io.StringIO):
 def test_a_terminal_shows_a_line_a_run(tmp_path, monkeypatch):
     args = arguments(tmp_path)
     running, other, waiting = (digits_grid.job(args, method) for method in ("none", "cutout", "mixup"))
-    monkeypatch.setattr(launcher, "STATUS_SECONDS", 0)
+    monkeypatch.setattr("scripts.grid.status.STATUS_SECONDS", 0)
     monkeypatch.setattr(sys, "stderr", Terminal())
-    with launcher.Status([running, other, waiting]) as status:
+    with Status([running, other, waiting]) as status:
         running.files.stem.parent.mkdir(parents=True)
         running.files.checkpoint.touch()
         log(running.files, 70.0, 40.0, 45.0)

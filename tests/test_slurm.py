@@ -1,5 +1,6 @@
 """slurm.py: what it asks Slurm for and remembers, and on a real Slurm: the same results through signals and kills."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -11,12 +12,11 @@ import pytest
 import torch
 
 import train
-from engine.files import BadInput, RunFailed, load_checkpoint
+from engine.files import ROOT, BadInput, RunFailed, load_checkpoint
 from scripts.grid import launcher, slurm
 from tests import digits_grid, slurm_cluster
 from tests.slurm_cluster import until
 
-ROOT = Path(digits_grid.__file__).parent.parent
 LIMIT = 180  # seconds
 
 
@@ -31,7 +31,9 @@ def cluster(tmp_path_factory):
 
 def arguments(out, *flags):
     """The parsed command line of digits_grid.py."""
-    return digits_grid.parser().parse_args(list(map(str, ("--out", out, "--data-dir", out, "--device", "cpu", *flags))))
+    return digits_grid.make_parser().parse_args(
+        list(map(str, ("--out", out, "--data-dir", out, "--device", "cpu", *flags)))
+    )
 
 
 def started(script, out, *flags):
@@ -94,7 +96,7 @@ def test_a_grid_through_slurm_that_is_left_and_come_back_to_equals_the_local_one
 
 
 def jobs_of(script, grid, out):
-    """The launcher.Jobs of scripts/tables.py."""
+    """The Jobs of scripts/tables.py."""
     from scripts import tables
 
     args, more = tables.parser().parse_known_args([*grid, "--out", str(out)])
@@ -113,7 +115,7 @@ def test_signalled_killed_and_cancelled_jobs(cluster, tmp_path):
     methods = ("none", "cutout", "mixup", "dropblock")
     jobs = [digits_grid.job(arguments(tmp_path / "out", *flags), method) for method in methods]
     signalled, run_killed, job_killed, cancelled = jobs
-    process = started(["tests/digits_grid.py"], tmp_path / "out", *flags, "--methods", *methods)
+    process = started(["-m", "tests.digits_grid"], tmp_path / "out", *flags, "--methods", *methods)
     try:
         until(lambda: begun(signalled), LIMIT, "the first run")
         number = slurm.remembered(signalled)
@@ -300,6 +302,14 @@ def task(tmp_path, monkeypatch):
     handler = signal.getsignal(signal.SIGTERM)
     yield slurm.Task(digits_grid.job(arguments(tmp_path), "none"), {"OMP_NUM_THREADS": "1"}, 1)
     signal.signal(signal.SIGTERM, handler)
+
+
+def test_a_task_does_its_commands_in_a_process_of_their_own(task):
+    commands = (("tests.digits_grid", ("--no-such-flag",)),)
+    task.job = dataclasses.replace(task.job, commands=commands)
+    assert task.perform() == 2
+    printed = task.job.files.output.read_text()
+    assert "python -m tests.digits_grid --no-such-flag" in printed and "unrecognized arguments" in printed
 
 
 def test_a_task_waits_while_another_process_has_the_lock(task, monkeypatch):

@@ -21,6 +21,7 @@ from scripts import tables
 from scripts.bench import benchmark
 from scripts.figures import demo_figures
 from scripts.grid import grids, launcher
+from scripts.grid.job import perform
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -243,7 +244,7 @@ def test_a_table_of_an_evaluation_is_trained_evaluated_and_rendered(tmp_path, mo
     def here(jobs, args):
         for job in jobs:
             started.append(job.name)
-            assert launcher.perform(job.commands) == 0
+            assert perform(job.commands) == 0
 
     monkeypatch.setattr(launcher, "launch", here)
     for _ in range(2):

@@ -5,78 +5,35 @@ goes on; two of them on the same runs, here or on machines that share the folder
 """
 
 import collections
-import contextlib
-import importlib
 import multiprocessing
 import os
-import re
-import shlex
 import signal
 import sys
 import threading
 import time
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from torch.distributed.elastic.multiprocessing import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from tqdm import tqdm
 
 import recipes
 from engine.device import select_device
-from engine.files import ROOT, BadInput, RunFailed, RunFiles, make_folder, write_whole
+from engine.files import BadInput, make_folder
 from engine.signals import Stopped, StopSignals
-from scripts.grid import estimates
+from scripts.grid import estimates, slurm
+from scripts.grid.job import note_failure, perform, report, with_torchrun
+from scripts.grid.status import Status
 
 POLL_SECONDS = 0.2
-STATUS_SECONDS = 1  # between looks at the runs that are shown
-ALL_SECONDS = 60  # and at all of them, which other launchers may do
 ELSEWHERE_SECONDS = 2  # between looks at a run that another process is at
 ATTEMPTS = 2
 BAD_INPUT = 2  # the exit status that no second attempt mends
-END_LINES = 10  # of the output of a failed run, shown
-HEAD = "== "  # begins the line in a run's output that says what follows
 ESTIMATED = (
     "Hours are estimates, of training alone: from a run's own log where it has one, else from a few steps timed here,\n"
     "alone on the device, of Puzzle Mix or of `none`, than which the other methods take a few percent longer at most."
 )
-BAR = re.compile(r"\d+%\|")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run and what is to be done of it.
-
-    commands: ((module, (argument, ...)), ...), done in order until one fails: module.main(arguments) gives the status.
-    results: the files that are there when all of it is done.
-    """
-
-    recipe: recipes.Recipe
-    files: RunFiles
-    commands: tuple
-    results: tuple
-
-    @property
-    def name(self):
-        """As `cifar100/wrn28_10/none/seed0`, with the folder before it where that is not `runs`."""
-        own = self.files.stem.relative_to(self.files.out)
-        return str(own if self.files.out.name == "runs" else Path(self.files.out.name, own))
-
-    def state(self):
-        """files.state(), but `trained` where the training is finished and not yet all the rest."""
-        state = self.files.state()
-        return state._replace(name="trained") if state.name == "finished" and not self.finished() else state
-
-    def finished(self):
-        """Whether all of it is done. Raises BadInput if it was run with another recipe."""
-        return bool(self.files.finished()) and all(Path(path).exists() for path in self.results)
 
 
 def add_flags(parser):
     """The flags that say where runs are done, and how many at a time."""
-    from scripts.grid import slurm
-
     add = parser.add_argument
     add("--launcher", choices=("local", "slurm"), default="local", help="this machine (default), or a cluster")
     add("--jobs", type=int, metavar="N", help="runs at a time (default: one a GPU, or one a core)")
@@ -93,8 +50,6 @@ def launch(jobs, args):
     """
     jobs = [job for job in jobs if not job.finished()]
     if args.launcher == "slurm":
-        from scripts.grid import slurm
-
         return slurm.launch(jobs, args)
     free = places(args)
     if not jobs:
@@ -241,17 +196,6 @@ class Machine:
             process.join()
 
 
-def with_torchrun(commands, processes):
-    """The same commands, but with the training done by several processes, one a GPU."""
-    if processes == 1:
-        return commands
-    options = "--standalone", "--nproc-per-node", str(processes), str(ROOT / "train.py")
-    return tuple(
-        ("torch.distributed.run", (*options, *arguments)) if module == "train" else (module, arguments)
-        for module, arguments in commands
-    )
-
-
 # ---- in a run's process ----
 
 
@@ -274,135 +218,6 @@ def stop_with_launcher():
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def perform(commands):
-    """Do commands ((module, arguments), ...) in order in this process; the first status that is not 0, or 0."""
-    for module, arguments in commands:
-        print(f"{HEAD}{time.strftime('%F %T')} python -m {module} {shlex.join(arguments)}", flush=True)
-        sys.argv = [f"{module}.py", *arguments]  # what its messages begin with
-        if status := _status(importlib.import_module(module).main, list(arguments)):
-            return status
-    return 0
-
-
-def _status(main, arguments):
-    try:
-        return main(arguments)
-    except SystemExit as error:
-        return error.code
-    except ChildFailedError as error:  # of torchrun, which counts every failure as 1
-        code = error.get_first_failure()[1].exitcode
-        return code if code >= 0 else 128 - code
-    except SignalException as error:  # likewise
-        return 128 + error.sigval
-
-
-# ---- failures ----
-
-
-def note_failure(job, code):
-    """Write what happened, and the end of the output of the command that failed, to the job's files.failed."""
-    happened = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-    text = "\n".join([happened, *end_of(job.files.output)]) + "\n"
-    with contextlib.suppress(RunFailed):  # on a full disk the others are to go on
-        write_whole(job.files.failed, lambda file: file.write(text.encode()))
-
-
-def report(job):
-    """The lines that tell of a job that is given up."""
-    text = job.files.failed.read_text() if job.files.failed.exists() else "the reason could not be written"
-    happened, *lines = text.splitlines()
-    return "\n".join([f"failed: {job.name} ({happened}), {job.files.output} ends:", *(f"  {line}" for line in lines)])
-
-
-def end_of(path):
-    """The last lines that the last command wrote to an output file, without progress bars."""
-    text = path.read_bytes().decode(errors="replace").rpartition(HEAD)[2].partition("\n")[2] if path.exists() else ""
-    lines = [line.rstrip() for line in re.split(r"[\r\n]+", text)]
-    return [line for line in lines if line and not BAR.search(line)][-END_LINES:]
-
-
-# ---- the display ----
-
-
-class Status:
-    """One bar over the epochs of all jobs and, on a terminal, one for every run; read from the runs' files alone."""
-
-    def __init__(self, jobs):
-        self.live = sys.stderr.isatty()
-        self.epochs = {job: job.files.state().epoch for job in jobs}  # done
-        self.shown, self.lines, self.looked_at, self.looked_at_all = {}, {}, 0.0, time.monotonic()
-
-    def __enter__(self):
-        self.whole = self._bar("all", sum(job.recipe.epochs for job in self.epochs), sum(self.epochs.values()), 0)
-        return self
-
-    def __exit__(self, *exception):
-        self._look({}, self.epochs)
-        self.whole.close()
-
-    def say(self, text):
-        """Print text above the bars."""
-        tqdm.write(text, file=sys.stderr)
-
-    def update(self, running, elsewhere=(), failed=0):
-        """Show the jobs that run here and those that another process is at; failed: how many were given up.
-
-        Looks into the files once a second at most.
-        """
-        now = time.monotonic()
-        if now - self.looked_at < STATUS_SECONDS:
-            return
-        done = sum(job.recipe.epochs == epochs for job, epochs in self.epochs.items())
-        counts = {"trained": done, "elsewhere": len(elsewhere), "failed": failed}
-        words = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-        self.whole.set_postfix_str(words, refresh=False)
-        self.looked_at, more = now, ()
-        if now - self.looked_at_all >= ALL_SECONDS:
-            self.looked_at_all, more = now, self.epochs
-        self._look(dict.fromkeys(running, "") | dict.fromkeys(elsewhere, "elsewhere"), more)
-
-    def _look(self, shown, more=()):
-        """Read how far the jobs are that are shown now, {job: remark}, that were so the last time, and more."""
-        for job in dict.fromkeys((*self.shown, *shown, *more)):
-            state = job.files.state()
-            self.epochs[job] = state.epoch
-            if job not in shown:
-                self._clear(job)
-            elif self.live:
-                self._draw(job, state, shown[job])
-        self.shown = shown
-        self.whole.update(sum(self.epochs.values()) - self.whole.n)
-        if self.live:
-            self.whole.refresh()
-
-    def _draw(self, job, state, remark):
-        if job not in self.lines:
-            taken = {abs(bar.pos) for bar in self.lines.values()}
-            position = min(set(range(1, len(taken) + 2)) - taken)
-            self.lines[job] = self._bar(job.name, state.epochs, state.epoch, position)
-        best = None if state.best_val_error is None else f"best val {state.best_val_error:.2f} %"
-        evaluating = "evaluating" if state.name == "finished" else None
-        self.lines[job].n = state.epoch
-        self.lines[job].set_postfix_str(", ".join(filter(None, (best, evaluating, remark))), refresh=False)
-        self.lines[job].refresh()
-
-    def _clear(self, job):
-        if job in self.lines:
-            self.lines.pop(job).close()
-
-    def _bar(self, name, total, initial, position):
-        return tqdm(
-            desc=name,
-            total=total,
-            initial=initial,
-            position=position,
-            unit="epoch",
-            dynamic_ncols=True,
-            leave=position == 0,
-            mininterval=0.5 if self.live else 60,  # a log file is no screen
-        )
-
-
 # ---- what is to be done ----
 
 
@@ -412,8 +227,6 @@ def dry_run(jobs, args, out):
     out: the folder that keeps the speed measured on this device, speed.json (see estimates.py).
     """
     if args.launcher == "slurm":
-        from scripts.grid import slurm
-
         at_once = args.jobs or slurm.RUNS_AT_A_TIME
     else:
         here = places(args)

@@ -21,11 +21,11 @@ import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 import recipes
-from engine.files import BadInput, RunFailed, locked, make_folder, write_whole
+from engine.files import ROOT, BadInput, RunFailed, locked, make_folder, write_whole
 from engine.signals import StopSignals
-from scripts.grid import launcher
+from scripts.grid.job import Job, note_failure, report, with_torchrun
+from scripts.grid.status import Status
 
-PERFORM = "import json, sys, launcher; sys.exit(launcher.perform(json.loads(sys.argv[1])))"
 PROGRAMS = ("sbatch", "srun", "squeue")
 REQUEUES = 10_000  # submitit gives up after so many
 RUNS_AT_A_TIME = 100
@@ -62,12 +62,12 @@ def minutes(text):
     try:
         if colon and not (hours.isdigit() and len(rest) == 2 and int(rest) < 60):
             raise ValueError
-        found = int(hours) * 60 + int(rest) if colon else round(float(hours) * 60)
-        if found < 1:
+        total = int(hours) * 60 + int(rest) if colon else round(float(hours) * 60)
+        if total < 1:
             raise ValueError
     except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"{text} is no time: give hours, as 24 or 0.5, or 1:30") from None
-    return found
+    return total
 
 
 def option(text):
@@ -83,9 +83,9 @@ def option(text):
 
 @dataclass
 class Task:
-    """What a Slurm job does: a launcher.Job. submitit calls it, and checkpoint() when Slurm's signal comes."""
+    """What a Slurm job does: a Job. submitit calls it, and checkpoint() when Slurm's signal comes."""
 
-    job: launcher.Job
+    job: Job
     environment: dict  # of the run's process, see launcher.work
     gpus: int  # that train it together
     process = None
@@ -99,7 +99,7 @@ class Task:
                 break
             time.sleep(LOCK_SECONDS)
         if code and not self.stopping:
-            launcher.note_failure(self.job, code)
+            note_failure(self.job, code)
         if code:
             sys.exit(code if code > 0 else 128 - code)
 
@@ -107,11 +107,11 @@ class Task:
         """Do the job's commands in a process of their own, and return its exit status."""
         make_folder(self.job.files.stem.parent)
         self.job.files.failed.unlink(missing_ok=True)
-        commands = launcher.with_torchrun(self.job.commands, self.gpus)
+        commands = with_torchrun(self.job.commands, self.gpus)
         with self.job.files.output.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-u", "-c", PERFORM, json.dumps(commands)],
-                cwd=launcher.ROOT,
+                [sys.executable, "-u", "-m", "scripts.grid.job", json.dumps(commands)],
+                cwd=ROOT,
                 env=os.environ | self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -160,7 +160,7 @@ def launch(jobs, args):
     check(args)
     if not jobs:
         return []
-    with StopSignals() as signals, launcher.Status(jobs) as status:
+    with StopSignals() as signals, Status(jobs) as status:
         cluster = Cluster(args, status.say)
         cluster.submit(jobs)
         asked_at = time.monotonic()
@@ -205,16 +205,16 @@ class Cluster:
             states = queue()
             if states is None:
                 raise RunFailed("squeue fails: try again when Slurm answers")
-            there = {job: number for job in jobs if states.get(number := remembered(job)) in ALIVE}
-            fresh = [job for job in jobs if job not in there]
+            queued = {job: number for job in jobs if states.get(number := remembered(job)) in ALIVE}
+            fresh = [job for job in jobs if job not in queued]
             numbers = submit_array([task(job, self.args) for job in fresh], folder, self.args) if fresh else []
             for job, number in zip(fresh, numbers):
                 remember(job, number)
-        if there:
-            self.say(f"{len(there)} runs are in Slurm already")
+        if queued:
+            self.say(f"{len(queued)} runs are in Slurm already")
         if fresh:
             self.say(f"{len(fresh)} runs submitted to Slurm as job {numbers[0].partition('_')[0]}")
-        self.numbers |= there | dict(zip(fresh, numbers))
+        self.numbers |= queued | dict(zip(fresh, numbers))
 
     def look(self):
         """Ask Slurm how far the jobs are. What ended without result is submitted again, once, but not if cancelled."""
@@ -232,7 +232,7 @@ class Cluster:
             self.say(f"{job.name}: Slurm job {number} ended as {state} without result")
             if state == "CANCELLED" or job in self.tried_again:
                 self.failed.append(job)
-                self.say(report(job, state))
+                self.say(ending(job, state))
             else:
                 again.append(job)
         self.tried_again.update(again)
@@ -240,13 +240,13 @@ class Cluster:
             self.submit(again)
 
 
-def report(job, state):
+def ending(job, state):
     """The lines that tell of a job that is given up."""
     if state == "CANCELLED":
         return f"cancelled: {job.name}; the same command submits it again"
     if not job.files.failed.exists():  # it was killed together with what would have noted it
-        launcher.note_failure(job, -signal.SIGKILL)
-    return launcher.report(job)
+        note_failure(job, -signal.SIGKILL)
+    return report(job)
 
 
 # ---- Slurm ----
@@ -280,7 +280,7 @@ def submit_array(tasks, folder, args):
 
 def parameters(args):
     """What the jobs ask for, by submitit's names."""
-    root = shlex.quote(str(launcher.ROOT))
+    root = shlex.quote(str(ROOT))
     return {
         "name": "patchup",
         "timeout_min": args.time_limit,
