@@ -1,7 +1,9 @@
 """What the command lines share: parser, folders, flags of a run, exit statuses."""
 
 import argparse
+import difflib
 import os
+import re
 import signal
 import sys
 import traceback
@@ -16,22 +18,38 @@ from engine.signals import Stopped
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that reports a mistake in one line."""
+    """A parser that reports a mistake in one line, with the flag that was probably meant."""
 
     def error(self, message):
-        distributed.tell(f"{self.prog}: {message}")
+        distributed.tell(f"{self.prog}: {message}{self.meant(message)}")
         self.exit(2)
+
+    def meant(self, message):
+        """`; did you mean --gamma?` for a message about an unknown flag that is near a known one, or nothing."""
+        flag = re.search(r"unrecognized arguments.*?: (--[\w-]+)", message)
+        near = difflib.get_close_matches(flag[1], self._option_string_actions, 1) if flag else []
+        return f"; did you mean {near[0]}?" if near else ""
+
+
+class Names(argparse.Action):
+    """The action of a flag that takes names, separated by spaces or commas."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, nargs="+", **options)
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        setattr(namespace, self.dest, [name for value in values for name in value.split(",") if name])
 
 
 DATA_DIR = Path(os.environ.get("PATCHUP_DATA", "datasets"))
 RUN_FLAGS = ("data_dir", "out", "device", "workers", "checkpoint_minutes", "deterministic", "graphs")
 
 
-def add_run_flags(found, out_help="gets the results (default results/runs)", out=Path("results/runs")):
+def add_run_flags(parser, out_help):
     """The flags that do not change a result."""
-    add = found.add_argument
+    add = parser.add_argument
     add("--data-dir", type=Path, default=DATA_DIR, help="holds the images (default $PATCHUP_DATA, else datasets)")
-    add("--out", type=Path, default=out, help=out_help)
+    add("--out", type=Path, help=out_help)
     add("--device", default="auto", help="auto, cpu, cuda or cuda:<n> (default auto)")
     add("--workers", type=int, default=4, help="processes that decode streamed images (default 4)")
     add("--checkpoint-minutes", type=float, default=5, help="between checkpoints (default 5); 0 saves at every step")

@@ -10,6 +10,7 @@ from recipes.recipe import (
     applicable,
     arguments,
     as_text,
+    changes,
     datasets,
     differences,
     flag,
@@ -19,6 +20,8 @@ from recipes.recipe import (
     regularizer,
     resolve,
     restore,
+    takes,
+    unknown_name,
     used,
 )
 from recipes.study import STUDIES, STUDY_MODELS, STUDY_REASONS, STUDY_SIZES
@@ -45,6 +48,7 @@ __all__ = [
     "applicable",
     "arguments",
     "as_text",
+    "changes",
     "datasets",
     "differences",
     "flag",
@@ -55,5 +59,7 @@ __all__ = [
     "resolve",
     "restore",
     "sites",
+    "takes",
+    "unknown_name",
     "used",
 ]

@@ -12,6 +12,7 @@ network), the method's, the exceptions, the user's overrides. Each entry names i
 
 import argparse
 import dataclasses
+import difflib
 import functools
 from dataclasses import dataclass, field
 
@@ -129,7 +130,7 @@ def resolve(dataset, model, method, seed=0, images=None, **overrides):
         ("method", method, regularizers.METHODS),
     ):
         if name not in known:
-            raise RecipeError(f"unknown {kind} {name!r}; there are {', '.join(known)}")
+            raise RecipeError(unknown_name(kind, name, known))
     overrides = {name: value for name, value in overrides.items() if value is not NOT_GIVEN}
     unknown = [name for name in overrides if name not in OPTIONS]
     if unknown:
@@ -153,6 +154,13 @@ def resolve(dataset, model, method, seed=0, images=None, **overrides):
     return recipe
 
 
+def changes(recipe, overrides, **base):
+    """Those of overrides, fields given for a recipe, that differ from the paper's recipe with the fields base."""
+    free = {} if data.FACTS[recipe.dataset].image_size else {"image_size": recipe.image_size}
+    theirs = resolve(recipe.dataset, recipe.model, recipe.method, images=recipe.images, **(base | free))
+    return {name: value for name, value in overrides.items() if name in free or getattr(theirs, name) != value}
+
+
 METHOD_OPTIONS = {name for method in regularizers.METHODS for name in regularizers.hyperparameters(method)}
 
 
@@ -160,6 +168,12 @@ def applicable(method, options):
     """Those of options that are no hyper-parameters of other methods alone."""
     own = regularizers.hyperparameters(method)
     return {name: value for name, value in options.items() if name in own or name not in METHOD_OPTIONS}
+
+
+def unknown_name(kind, name, known):
+    """What to say of a name that is none of those known: the nearest of them, if one is near, and all."""
+    near = difflib.get_close_matches(name, known, 1)
+    return f"unknown {kind} {name!r}{f'; did you mean {near[0]}?' if near else ''}; there are {', '.join(known)}"
 
 
 def flag(name):
@@ -322,6 +336,18 @@ def arguments(overrides):
 def as_text(value):
     """A field's value as the command line takes it."""
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def takes(name, value):
+    """Whether a field's flag can give the value, in this type: what a file says is checked as a command line is."""
+    parse = OPTIONS[name]["parse"]
+    if parse is bool or isinstance(value, bool):
+        return parse is bool and isinstance(value, bool)
+    try:
+        parsed = parse(as_text(value))
+    except (ValueError, argparse.ArgumentTypeError):
+        return False
+    return parsed == value and type(parsed) in (type(value), float)
 
 
 def overrides_of(args):

@@ -13,22 +13,11 @@ from engine.files import ROOT, BadInput, RunFiles, make_folder, read_json, write
 from scripts.grid.comparison import NAMES
 
 AXES = ("datasets", "models", "methods")
-LONGEST = 160  # characters of a file name that say what was chosen; names may have 255
 PAPER_NAMES = {printed: name for name, printed in NAMES.items()} | {  # in results/paper
     "cifar100-affine": "cifar100",
     "tiny-imagenet": "tiny_imagenet",
     "ResNet-50 (not named in table; CutMix setting)": "resnet50",
 }
-
-
-def shortened(text):
-    """A part of a file name, cut to what file systems take; what is cut off is told by a hash."""
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
-def in_words(overrides):
-    """`epochs 2, width 16` for fields of a recipe."""
-    return ", ".join(f"{name} {recipes.as_text(value)}" for name, value in overrides.items())
 
 
 class Cell(NamedTuple):
@@ -68,21 +57,15 @@ class Grid:
     recipe_tag: str = ""  # the user's name for the overrides
     images: str = None  # where the images of the data set `folder` are
 
-    def tag(self, overrides):
-        """What tells runs with overrides from the paper's in file names: `-epochs2`, or nothing."""
-        if self.recipe_tag:
-            overrides = {name: value for name, value in overrides.items() if name not in self.overrides}
-        named = [f"-{name}{recipes.as_text(overrides[name])}" for name in recipes.OPTIONS if name in overrides]
-        return "".join([f"-{self.recipe_tag}" * bool(self.recipe_tag), *named])
+    @property
+    def suffix(self):
+        """What tells files of this grid from those of the paper's recipe: `-epochs2`, or nothing."""
+        return folders.suffix({} if self.recipe_tag else self.overrides, self.recipe_tag)
 
     @property
     def file_name(self):
         """How files that show this grid begin."""
-        return self.name + shortened(self.part + self.tag(self.overrides))
-
-    def folder(self, overrides):
-        """The folder of the runs with these overrides."""
-        return self.out / f"runs{shortened(self.tag(overrides))}"
+        return self.name + folders.shortened(self.part + self.suffix)
 
     @property
     def title(self):
@@ -92,7 +75,7 @@ class Grid:
     @property
     def note(self):
         """What differs from the paper's recipe, or nothing."""
-        return f"not the paper's recipe: {in_words(self.overrides)}" if self.overrides else ""
+        return f"not the paper's recipe: {folders.in_words(self.overrides)}" if self.overrides else ""
 
     @property
     def rows(self):
@@ -119,18 +102,15 @@ class Grid:
     def run(self, cell, seed):
         """One run of a cell."""
         (row,) = (row for row in self.rows if (row.method, row.variant) == cell[2:])
-        images = self.images if cell.dataset == "folder" else None
-
-        def resolved(overrides):
-            options = recipes.applicable(cell.method, self.table.overrides | overrides)
-            return options, recipes.resolve(*cell[:3], seed, images=images, **options)
-
-        overrides = self.overrides
-        options, recipe = resolved(overrides)
-        if any(getattr(recipe, name) != value for name, value in row.overrides.items()):  # else it shows the plain run
-            overrides = overrides | row.overrides
-            options, recipe = resolved(overrides)
-        return Run(cell, recipe, RunFiles(self.folder(overrides), recipe), options)
+        images = self.images if data.FACTS[cell.dataset].own else None
+        base = recipes.applicable(cell.method, self.table.overrides)
+        given = recipes.applicable(cell.method, self.overrides | row.overrides)
+        recipe = recipes.resolve(*cell[:3], seed, images=images, **(base | given))
+        changed = recipes.changes(recipe, given, **base)
+        if self.recipe_tag:
+            changed = {name: value for name, value in changed.items() if name not in self.overrides}
+        out = folders.runs_folder(self.out, changed, self.recipe_tag)
+        return Run(cell, recipe, RunFiles(out, recipe), base | given)
 
     def runs(self):
         """All runs, seed by seed, so that every cell has a first number early."""
@@ -142,18 +122,16 @@ class Grid:
     def remember(self):
         """Keep what the recipe tag means beside its runs, for later command lines."""
         if self.recipe_tag:
-            path = _tag_file(self.out, self.recipe_tag)
-            make_folder(path.parent)
-            write_json(path, {"overrides": self.overrides})
+            folders.remember(self.out, self.recipe_tag, self.overrides)
 
 
-def add_flags(found):
+def add_flags(parser):
     """The flags that choose a part of a table's grid."""
     for axis in AXES:
-        found.add_argument(f"--{axis}", f"--{axis[:-1]}", nargs="+", help="of the table's, by default all")
-    found.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N - 1, by default the table's")
-    tag_help = "a name for the fields of the recipe given with it; later calls need the name alone"
-    found.add_argument("--recipe-tag", metavar="NAME", help=tag_help)
+        names_help = "of the table's, by default all; separated by spaces or commas"
+        parser.add_argument(f"--{axis}", f"--{axis[:-1]}", action=cli.Names, metavar="NAME", help=names_help)
+    parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N - 1, by default the table's")
+    folders.add_tag_flag(parser)
 
 
 def grid_of(args, name=None):
@@ -162,16 +140,11 @@ def grid_of(args, name=None):
     Raises BadInput where the table has no such part.
     """
     name = name or args.table
-    table, chosen, part = recipes.TABLES[name], {}, ""
-    for axis in AXES:
-        wanted, there = getattr(args, axis) or getattr(table, axis), getattr(table, axis)
-        if name == "compare" and not getattr(args, axis):
-            raise BadInput(f"say which --{axis} to compare: {', '.join(there)}")
-        if unknown := [one for one in wanted if one not in there]:
-            raise BadInput(f"{name} has no {unknown[0]} among its {axis}: {', '.join(there)}")
-        chosen[axis] = tuple(one for one in there if one in wanted)
-        if chosen[axis] != there:
-            part += "".join(f"-{one}" for one in chosen[axis])
+    table, part = recipes.TABLES[name], ""
+    chosen = {axis: _chosen(getattr(args, axis), table, name, axis) for axis in AXES}
+    for axis, names in chosen.items():
+        if names != getattr(table, axis):
+            part += "".join(f"-{value}" for value in names)
     if args.seeds is not None and args.seeds < 1:
         raise BadInput(f"--seeds must be at least 1, not {args.seeds}")
     seeds = table.seeds if args.seeds is None else tuple(range(args.seeds))
@@ -179,40 +152,32 @@ def grid_of(args, name=None):
         part += f"-seeds{args.seeds}"
     out = args.out or ROOT / "results" / table.folder
     overrides = _overrides(args, table, out, name)
-    for one in overrides:
-        if not any(one in recipes.applicable(method, overrides) for method in chosen["methods"]):
-            raise BadInput(f"{recipes.flag(one)} means nothing to any of the methods {', '.join(chosen['methods'])}")
+    for field in overrides:
+        if not any(field in recipes.applicable(method, overrides) for method in chosen["methods"]):
+            raise BadInput(f"{recipes.flag(field)} means nothing to any of the methods {', '.join(chosen['methods'])}")
     images = str(Path(args.data_dir).expanduser().resolve()) if args.data_dir else None
     table = dataclasses.replace(table, seeds=seeds, **chosen)
     return Grid(name, table, overrides, out, part, args.recipe_tag or "", images)
 
 
+def _chosen(given, table, name, axis):
+    """The names on an axis of a table that a command line gives, in the table's order; all where it gives none."""
+    known = getattr(table, axis)
+    if not given and table.kind == "any":
+        raise BadInput(f"say which --{axis} to compare: {', '.join(known)}")
+    for value in given or ():
+        if value not in known:
+            raise BadInput(f"{name}: {recipes.unknown_name(axis.removesuffix('s'), value, known)}")
+    return tuple(value for value in known if value in (given or known))
+
+
 def _overrides(args, table, out, name):
     """The fields of the recipe that a command line gives, or that its --recipe-tag stands for."""
-    given = {one: value for one, value in recipes.overrides_of(args).items() if table.overrides.get(one) != value}
-    for one in given:
-        if any(one in row.overrides for row in table.rows):
-            raise BadInput(f"{recipes.flag(one)} is what the rows of {name} differ in: it cannot be given")
-    if args.recipe_tag is None:
-        return given
-    if not re.fullmatch(r"[A-Za-z0-9_.]{1,60}", args.recipe_tag):
-        raise BadInput(f"--recipe-tag must be at most 60 letters, digits, _ and ., not {args.recipe_tag!r}")
-    path = _tag_file(out, args.recipe_tag)
-    if not path.exists():
-        if not given:
-            raise BadInput(f"{path} does not exist: give the fields of the recipe with --recipe-tag at its first use")
-        return given
-    kept = read_json(path, maker="scripts/tables.py", remedy=": take another --recipe-tag").get("overrides", {})
-    kept = {one: tuple(value) if isinstance(value, list) else value for one, value in kept.items()}
-    if given and given != kept:
-        raise BadInput(
-            f"--recipe-tag {args.recipe_tag} stands for {in_words(kept)}: leave them out, or take another tag"
-        )
-    return kept
-
-
-def _tag_file(out, tag):
-    return out / f"runs-{tag}" / "recipe.json"
+    given = {field: value for field, value in recipes.overrides_of(args).items() if table.overrides.get(field) != value}
+    for field in given:
+        if any(field in row.overrides for row in table.rows):
+            raise BadInput(f"{recipes.flag(field)} is what the rows of {name} differ in: it cannot be given")
+    return given if args.recipe_tag is None else folders.tagged(out, args.recipe_tag, given)
 
 
 def paper_numbers(names):
