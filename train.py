@@ -19,10 +19,10 @@ import data
 import models
 import recipes
 import regularizers
-from engine import distributed
+from engine import distributed, folders
 from engine.cli import RUN_FLAGS, Parser, add_run_flags, explain
 from engine.device import environment, peak_memory, select_device, set_up_backends
-from engine.files import BadInput, RunFiles, make_folder
+from engine.files import ROOT, BadInput, RunFiles, make_folder
 from engine.graphs import Recorder
 from engine.trainer import Trainer, compile_stages
 
@@ -36,7 +36,8 @@ def parser():
     add("--method", required=True, help=", ".join(regularizers.METHODS))
     add("--seed", type=int, default=0, help="decides split, initial weights, order and every draw (default 0)")
     add("--profile", type=Path, metavar="DIR", help="do not train: time and trace a few training steps, into DIR")
-    add_run_flags(found)
+    add_run_flags(found, "gets the results (default results/runs, of another recipe than the paper's results/runs-...)")
+    folders.add_tag_flag(found)
     recipes.add_flags(found)
     return found
 
@@ -136,8 +137,10 @@ def summary(trainer, tested):
 def train_from(args):
     """Resolve the recipe of a command line, train it, print recipe and result; or profile it."""
     images = str(args.data_dir.resolve()) if args.dataset == "folder" else None
-    options = recipes.overrides_of(args)
-    recipe = recipes.resolve(args.dataset, args.model, args.method, args.seed, images=images, **options)
+    given, results = recipes.overrides_of(args), ROOT / "results"
+    if args.recipe_tag:
+        given = folders.tagged(results, args.recipe_tag, given)
+    recipe = recipes.resolve(args.dataset, args.model, args.method, args.seed, images=images, **given)
     if args.profile:
         if args.graphs:
             raise BadInput("--profile takes steps apart, which a graph has not: leave out --graphs")
@@ -146,7 +149,11 @@ def train_from(args):
         return 0
     shared = f", {distributed.size()} processes" if distributed.size() > 1 else ""
     print(f"{recipe.method}: {recipe.model} on {recipe.dataset}, seed {recipe.seed}{shared}\n{recipe}", flush=True)
-    result = run(recipe, **{name: getattr(args, name) for name in RUN_FLAGS})
+    if args.recipe_tag:
+        folders.remember(results, args.recipe_tag, given)
+    changed = {} if args.recipe_tag else recipes.changes(recipe, given)
+    out = args.out or folders.runs_folder(results, changed, args.recipe_tag)
+    result = run(recipe, out=out, **{name: getattr(args, name) for name in RUN_FLAGS})
     print(
         f"test error {result['test_error']:.2f} % (best epoch on validation, {result['best_epoch'] + 1}), "
         f"{result['last_epoch_test_error']:.2f} % (last epoch), NLL {result['test_nll']:.3f}, "

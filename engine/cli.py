@@ -42,7 +42,7 @@ class Names(argparse.Action):
 
 
 DATA_DIR = Path(os.environ.get("PATCHUP_DATA", "datasets"))
-RUN_FLAGS = ("data_dir", "out", "device", "workers", "checkpoint_minutes", "deterministic", "graphs")
+RUN_FLAGS = ("data_dir", "device", "workers", "checkpoint_minutes", "deterministic", "graphs")
 
 
 def add_run_flags(parser, out_help):

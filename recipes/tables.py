@@ -66,11 +66,16 @@ class Table:
     paper: tuple = ()  # files in results/paper, where they are others than the table's own
     remark: str = ""  # to stand below the title
     folder: str = ""  # in results, of runs whose recipe differs from the paper's by the table's own overrides
+    kind: str = "runs"  # or `steps`, timed, no runs; `any` data sets, networks and methods that are named; or `demo`
 
     @property
     def rows(self):
         """The rows in their order, those of cited methods too."""
         return tuple(map(Row, self.cited)) + (self.variants or tuple(map(Row, self.methods)))
+
+    def seeds_of(self, row):
+        """The seeds of a row, which may have fewer than the table; none of a cited method."""
+        return () if row.method in self.cited else self.seeds[: row.seeds]
 
 
 NOT_IN_PAPER = "The paper's numbers are in its appendix, which is not available."
@@ -164,6 +169,7 @@ TABLES = {
         datasets=("tiny_imagenet",),
         models=("wrn28_10",),
         metrics=(Metric("hours", "hours a run", better=""),),
+        kind="steps",
         seeds=(0,),
         remark="The paper's: its text's, about 23 hours on one V100, Puzzle Mix 53. Its table is in the appendix, "
         "which is not available.",
@@ -240,6 +246,7 @@ TABLES = {
         seeds=(0, 1, 2),
         overrides={"width": 16},
         folder="demo",
+        kind="demo",
     ),
     "compare": Table(  # any methods, on any data set and network
         "Comparison",
@@ -248,5 +255,6 @@ TABLES = {
         metrics=ERROR_AND_NLL,
         methods=tuple(regularizers.METHODS),
         paper=("table1", "table2"),
+        kind="any",
     ),
 }

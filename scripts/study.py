@@ -41,7 +41,7 @@ def parser():
     add("--dry-run", action="store_true", help="list the runs, their state and hours, launch nothing")
     add("--no-run", action="store_true", help="collect what is there, launch nothing")
     add("--records", type=Path, help="gets the records (default <out>/records)")
-    cli.add_run_flags(found, "gets runs, records and claims (default results/study/<scale>)", out=None)
+    cli.add_run_flags(found, "gets runs, records and claims (default results/study/<scale>)")
     fixed = ("datasets", "methods", "recipe_tag", *recipes.OPTIONS)  # pairs need all methods, by the study's recipe
     found.set_defaults(**dict.fromkeys(fixed))
     return found

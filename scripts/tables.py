@@ -43,18 +43,32 @@ def table_name(text):
     return text
 
 
-def parser():
-    """The command line, but for the flags of evaluation scripts."""
-    found = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    found.add_argument("tables", nargs="+", type=table_name, metavar="TABLE", help=", ".join(NAMES))
-    grids.add_flags(found)
-    launcher.add_flags(found)
-    found.add_argument("--dry-run", action="store_true", help="list the runs, their state and hours, launch nothing")
-    found.add_argument("--no-run", action="store_true", help="render what is there, launch nothing")
-    out_help = "gets runs, tables and figures (default results, for the demo results/demo)"
-    cli.add_run_flags(found, out_help, out=None)
-    recipes.add_flags(found)
-    return found
+def needs(name):
+    """What a table needs, in a line: title, data sets, networks and the number of runs."""
+    table = recipes.TABLES[name]
+    if table.kind == "any":
+        return f"{table.title} of any methods on any data sets and networks"
+    if table.kind == "steps":
+        return f"{table.title} ({table.datasets[0]}, {table.models[0]}): timed steps, no runs"
+    count = len(table.datasets) * len(table.models) * sum(len(table.seeds_of(row)) for row in table.rows)
+    return f"{table.title} ({', '.join(table.datasets)}; {', '.join(table.models)}): {count} runs"
+
+
+def parser(name=None):
+    """The command line, but for the flags of evaluation scripts; name: the one table whose help it gives."""
+    lines = [f"{name}: {needs(name)}"] if name else [__doc__, *(f"{name:10} {needs(name)}" for name in (*ALL, "demo"))]
+    tables = cli.Parser(
+        description="\n".join(lines), formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    words = argparse.SUPPRESS if name else f"one or more of {', '.join((*ALL, 'demo', 'compare'))}; or all"
+    tables.add_argument("tables", nargs="+", type=table_name, metavar="TABLE", help=words)
+    grids.add_flags(tables)
+    launcher.add_flags(tables)
+    tables.add_argument("--dry-run", action="store_true", help="list the runs, their state and hours, launch nothing")
+    tables.add_argument("--no-run", action="store_true", help="render what is there, launch nothing")
+    cli.add_run_flags(tables, "gets runs, tables and figures (default results, for the demo results/demo)")
+    recipes.add_flags(tables)
+    return tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +96,8 @@ def plan(name, args, more):
     grid = grids.grid_of(args, name)
     if not grid.table.evaluation:
         if more:
-            raise BadInput(f"unrecognized arguments for {name}: {' '.join(more)}")
+            message = f"unrecognized arguments for {name}: {' '.join(more)}"
+            raise BadInput(message + parser().meant(message))
         return Plan(grid)
     script, *fixed = grid.table.evaluation
     script, arguments = importlib.import_module(script), (*fixed, *more)
@@ -102,7 +117,7 @@ def jobs_of(plans, args):
     own += ["--deterministic"] * args.deterministic + ["--graphs"] * args.graphs
     found = {}
     for one in plans:
-        for run in one.grid.runs() if one.grid.name != "table8" else ():
+        for run in one.grid.runs() if one.grid.table.kind != "steps" else ():
             run.files.finished()  # raises where it is of another recipe
             train_it = ("train", (*run.arguments(), *shared, *own))
             job = found.get(run.files.stem) or Job(run.recipe, run.files, (train_it,), (run.files.result,))
@@ -147,7 +162,7 @@ def measure_hours(grid, args):
 
 def hours_file(grid):
     """Where measured hours are kept."""
-    return grid.out / f"hours{grid.tag(grid.overrides)}.json"
+    return grid.out / f"hours{grid.suffix}.json"
 
 
 def kept_hours(grid):
@@ -170,7 +185,7 @@ def hours(grid):
 
 def compared(grid, runs=None):
     """The comparison.Header, the comparison and the runs' own values of a table of trainings; runs: by default all."""
-    runs = hours(grid) if grid.name == "table8" else collect(grid, runs)
+    runs = hours(grid) if grid.table.kind == "steps" else collect(grid, runs)
     frame = comparison.compare(grid.cells(), grid.table.metrics, runs, grid.paper(), grid.wanted())
     return comparison.Header(grid.name, grid.title, grid.note, grid.table.remark), frame, runs
 
@@ -189,7 +204,7 @@ def render(one, args):
         return
     header, frame, runs = compared(grid)
     comparison.publish(header, frame, grid.out, grid.file_name, runs)
-    if grid.name == "demo" and len(runs):
+    if grid.table.kind == "demo" and len(runs):
         draw_demo(grid, args.data_dir)
 
 
@@ -223,7 +238,7 @@ def make(args, more):
         if missing := [job for job in jobs if not job.finished()]:
             failed = launcher.launch(missing, args)
         for one in plans:
-            if one.grid.name == "table8":
+            if one.grid.table.kind == "steps":
                 measure_hours(one.grid, args)
     for one in plans:
         render(one, args)
@@ -232,7 +247,9 @@ def make(args, more):
 
 def main(arguments=None):
     """Make the tables that a command line names; the exit status (see cli.explain)."""
-    args, more = parser().parse_known_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    name = arguments[0] if arguments and arguments[0] in recipes.TABLES else None
+    args, more = parser(name).parse_known_args(arguments)
     return cli.explain(lambda: make(args, more))
 
 

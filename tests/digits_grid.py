@@ -30,7 +30,7 @@ def make_parser():
     parser.add_argument("--lr", type=float, help="of cutout alone")
     parser.add_argument("--epochs", type=int, default=SMALL["epochs"])
     launcher.add_flags(parser)
-    cli.add_run_flags(parser)
+    cli.add_run_flags(parser, "gets the results")
     return parser
 
 

@@ -40,7 +40,7 @@ def refused(capsys, tmp_path, function, given):
     [
         ("--dataset mnist", "unknown data set 'mnist'; there are cifar10, cifar100"),
         ("--model vgg16", "unknown model 'vgg16'; there are preactresnet18"),
-        ("--method cutmax", "unknown method 'cutmax'; there are none, mixup"),
+        ("--method cutmax", "unknown method 'cutmax'; did you mean cutmix?; there are none, mixup"),
         ("--method patchup_soft --gamma 1.5", "gamma must lie in [0, 1], not 1.5"),
         ("--method patchup_soft --gamma -0.5", "gamma must lie in [0, 1], not -0.5"),
         ("--method patchup_hard --prob 1.1", "prob must lie in [0, 1], not 1.1"),
@@ -103,7 +103,7 @@ def refused(capsys, tmp_path, function, given):
             "--dataset imagenet --model resnet50",
             "imagenet is missing: get the ILSVRC2012 images from https://image-net.org",
         ),
-        ("--gama 0.5", "unrecognized arguments: --gama 0.5"),
+        ("--gama 0.5", "unrecognized arguments: --gama 0.5; did you mean --gamma?"),
     ],
 )
 def test_command_lines(given, message, capsys, tmp_path):
@@ -116,8 +116,8 @@ def test_command_lines(given, message, capsys, tmp_path):
     [
         (["table44"], "there is no table44; the nearest are table4,"),
         (["table9"], "Table 9, Figure 11 and Figure 12 are unknown: they are in the paper's appendix alone"),
-        (["demo", "--methods", "cutmax"], "demo has no cutmax among its methods: none, mixup"),
-        (["table2", "--datasets", "digits"], "table2 has no digits among its datasets: cifar10"),
+        (["demo", "--methods", "cutmax"], "demo: unknown method 'cutmax'; did you mean cutmix?; there are none, mixup"),
+        (["table2", "--datasets", "digits"], "table2: unknown dataset 'digits'; there are cifar10"),
         (["demo", "--seeds", "0"], "--seeds must be at least 1, not 0"),
         (["demo", "--jobs", "0"], "--jobs must be at least 1, not 0"),
         (["demo", "--epochs", "-1"], "--epochs must be at least 1, not -1"),

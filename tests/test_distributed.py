@@ -299,7 +299,7 @@ def test_a_bad_argument_and_what_one_rank_alone_meets_are_told_once_and_end_all(
     failing = torchrun(2, __file__, *command("none", tmp_path / "failing")[1:])
     text = output(bad)
     assert bad.returncode != 0
-    assert said("train.py", text) == ["train.py: unrecognized arguments: --gama=1"], text
+    assert said("train.py", text) == ["train.py: unrecognized arguments: --gama=1; did you mean --gamma?"], text
     text = output(failing)
     assert failing.returncode != 0
     assert said("test_distributed.py", text) == ["test_distributed.py: x.png cannot be read as an image"], text

@@ -207,7 +207,7 @@ def test_a_study_is_of_its_own_recipe_and_methods(tmp_path, flag):
 
 def test_a_network_that_a_study_lacks_is_named(tmp_path, capsys):
     assert study.main(arguments(tmp_path, "--models", "wrn28_10", "--no-run")) == 2
-    assert "study_cpu has no wrn28_10 among its models" in capsys.readouterr().err
+    assert "study_cpu: unknown model 'wrn28_10'" in capsys.readouterr().err
 
 
 def test_a_row_that_is_the_networks_own_shows_its_run():

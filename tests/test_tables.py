@@ -45,6 +45,7 @@ def run_of(grid, method, seed=0, variant=""):
     return grid.run(grids.Cell(grid.table.datasets[0], grid.table.models[0], method, variant), seed)
 
 
+RESULT = ("test_error", "best_epoch", "last_epoch_test_error", "test_nll", "seconds")  # what train.py prints
 TABLE2 = ("table2", "--datasets", "cifar100", "--models", "wrn28_10", "--methods", "none", "patchup_hard", "mixup")
 
 
@@ -145,6 +146,63 @@ def test_names_of_files_fit_into_file_systems(tmp_path):
     assert one.folder(one.overrides) != other.folder(other.overrides) and one.file_name != other.file_name
 
 
+def test_train_py_and_the_tables_share_one_rule_for_folders(tmp_path, monkeypatch):
+    """A small run in the default folder does not block the paper's table, and a table does not train it anew."""
+    started = []
+    monkeypatch.setattr(train, "run", lambda recipe, out, **flags: started.append(out) or dict.fromkeys(RESULT, 0.0))
+    monkeypatch.setattr(train, "ROOT", tmp_path)
+    flags = ["--epochs", "8", "--gamma", "0.5"]  # gamma is the paper's
+
+    def command(*more):
+        names = (
+            "--dataset",
+            "cifar100",
+            "--model",
+            "wrn28_10",
+            "--method",
+            "patchup_hard",
+            "--data-dir",
+            str(tmp_path),
+        )
+        return train.main([*names, *more])
+
+    results = tmp_path / "results"
+    assert command() == command(*flags) == command(*flags, "--recipe-tag", "quick") == 0
+    assert command("--recipe-tag", "quick") == 0
+    assert started == [results / "runs", results / "runs-epochs8", *2 * [results / "runs-quick"]]
+    for number, given in enumerate(([], flags, ["--recipe-tag", "quick"])):
+        args = tables.parser().parse_args([*TABLE2, *given, "--out", str(results)])
+        assert run_of(grids.grid_of(args, "table2"), "patchup_hard").files.out == started[number]
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        ('{"overrides": {"epochs": 1.5}}', "epochs 1.5, which --epochs does not take"),
+        ('{"overrides": {"flip": "yes"}}', "flip 'yes', which --flip does not take"),
+        ('{"overrides": {"width": true}}', "width True, which --width does not take"),
+        ('{"overrides": {"layers": ["a"]}}', r"layers \('a',\), which --layers does not take"),
+        ('{"overrides": {"speed": 1}}', "speed, which is no field of a recipe"),
+        ('{"overrides": [1]}', "holds no fields of a recipe"),
+    ],
+)
+def test_a_tags_file_is_checked_as_a_command_line_is(content, words, tmp_path):
+    (tmp_path / "runs-quick").mkdir()
+    (tmp_path / "runs-quick/recipe.json").write_text(content)
+    with pytest.raises(BadInput, match=f"recipe.json (has )?{words}: take another --recipe-tag"):
+        grid(tmp_path, *TABLE2, "--recipe-tag", "quick")
+
+
+def test_lists_are_separated_by_spaces_or_commas_and_help_is_the_tables_own(tmp_path, capsys):
+    named = grid(tmp_path, "table2", "--methods", "none,mixup", "cutmix", "--dataset", "svhn,")
+    assert named.table.methods == ("none", "mixup", "cutmix") and named.table.datasets == ("svhn",)
+    with pytest.raises(SystemExit):
+        tables.main(["table2", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "cifar10, cifar100, svhn; preactresnet18, preactresnet34, wrn28_10): 405 runs" in text
+    assert "study" not in text and "table5" not in text
+
+
 def test_runs_with_overrides_never_enter_the_papers_table(tmp_path):
     plain, short = grid(tmp_path, *TABLE2), grid(tmp_path, *TABLE2, "--epochs", "8")
     assert run_of(plain, "none").files.out == tmp_path / "runs"
@@ -181,7 +239,7 @@ def test_a_recipe_tag_stands_for_its_overrides(tmp_path, capsys):
         (["compare", "--methods", "none"], "say which --datasets to compare"),
         (["table2", "--limit", "3"], "unrecognized arguments for table2: --limit 3"),
         (["all", "--limit", "3"], "unrecognized arguments for all tables together: --limit 3"),
-        (["table2", "--datasets", "mnist"], "table2 has no mnist among its datasets: cifar10, cifar100, svhn"),
+        (["table2", "--datasets", "mnist"], "table2: unknown dataset 'mnist'; there are cifar10, cifar100, svhn"),
         (["table2", "--seeds", "0"], "--seeds must be at least 1, not 0"),
         (["table2", "--methods", "none", "--gamma", "0.3"], "--gamma means nothing to any of the methods none"),
     ],

@@ -1,15 +1,15 @@
 """A table's or figure's grid as asked for on a command line: which runs it has, with which recipe, in which folder."""
 
 import dataclasses
-import hashlib
-import re
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
+import data
 import recipes
-from engine.files import ROOT, BadInput, RunFiles, make_folder, read_json, write_json
+from engine import cli, folders
+from engine.files import ROOT, BadInput, RunFiles
 from scripts.grid.comparison import NAMES
 
 AXES = ("datasets", "models", "methods")
@@ -67,6 +67,12 @@ class Grid:
         """How files that show this grid begin."""
         return self.name + folders.shortened(self.part + self.suffix)
 
+    def folder(self, overrides):
+        """The folder of the runs with these fields other than the paper's."""
+        if self.recipe_tag:
+            overrides = {name: value for name, value in overrides.items() if name not in self.overrides}
+        return folders.runs_folder(self.out, overrides, self.recipe_tag)
+
     @property
     def title(self):
         """The table's title, which says what differs from the paper's recipe."""
@@ -89,11 +95,7 @@ class Grid:
 
     def wanted(self):
         """{Cell: the number of its runs}."""
-        return {cell: len(self.seeds(cell, row)) for cell, row in self.cells().items()}
-
-    def seeds(self, cell, row):
-        """The seeds of a cell, which may have fewer than the table; none of a cited method."""
-        return () if cell.method in self.table.cited else self.table.seeds[: row.seeds]
+        return {cell: len(self.table.seeds_of(row)) for cell, row in self.cells().items()}
 
     def paper(self):
         """The paper's numbers (see paper_numbers)."""
@@ -106,17 +108,14 @@ class Grid:
         base = recipes.applicable(cell.method, self.table.overrides)
         given = recipes.applicable(cell.method, self.overrides | row.overrides)
         recipe = recipes.resolve(*cell[:3], seed, images=images, **(base | given))
-        changed = recipes.changes(recipe, given, **base)
-        if self.recipe_tag:
-            changed = {name: value for name, value in changed.items() if name not in self.overrides}
-        out = folders.runs_folder(self.out, changed, self.recipe_tag)
+        out = self.folder(recipes.changes(recipe, given, **base))
         return Run(cell, recipe, RunFiles(out, recipe), base | given)
 
     def runs(self):
         """All runs, seed by seed, so that every cell has a first number early."""
         cells = self.cells().items()
         return [
-            self.run(cell, seed) for seed in self.table.seeds for cell, row in cells if seed in self.seeds(cell, row)
+            self.run(cell, seed) for seed in self.table.seeds for cell, row in cells if seed in self.table.seeds_of(row)
         ]
 
     def remember(self):
