@@ -153,7 +153,7 @@ TABLES = {
                 for terms, overrides in LOSS_TERMS
             ),
         ),
-        remark="L1 and L2 are equal, and L1+L2 is twice either (README, detail 4).",
+        remark="L1 and L2 are equal, and L1+L2 is twice either (docs/details.md, 4).",
     ),
     "table7": Table(
         "Table 7: the layers that Hard PatchUp acts on",

@@ -95,10 +95,3 @@ def test_one_file_and_one_label_are_a_method_that_trains(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs/digits/preactresnet18/a_noise/seed0.json").exists()
-
-
-def test_readme_shows_the_whole_file_of_feature_cutmix():
-    file = (ROOT / "regularizers/feature_cutmix.py").read_text()
-    code = file.split('"""\n\n', 1)[1]
-    assert code.startswith("import torch")
-    assert f"```python\n{code}```" in (ROOT / "README.md").read_text()
