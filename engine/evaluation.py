@@ -402,11 +402,12 @@ def comparison_of(study, results, grid=None):
     """The comparison.compare of a study's results: a metric a row of study.shown; for a grid also what is missing."""
     paper = grid.paper() if grid else {}
     shown = [
-        (grids.Cell(*(result[name] for name in grids.Cell._fields[:3])), study.shown(result)) for result in results
+        (grids.Cell(*(result[name] for name in grids.Cell._fields[:3])), result["seed"], study.shown(result))
+        for result in results
     ]
-    cells = grid.cells() if grid else {cell: recipes.Row(cell.method) for cell, _ in shown}
-    wanted = grid.wanted() if grid else collections.Counter(cell for cell, _ in shown)
-    labels = dict.fromkeys(label for _, values in shown for label in values)
+    cells = grid.cells() if grid else {cell: recipes.Row(cell.method) for cell, *_ in shown}
+    wanted = grid.wanted() if grid else collections.Counter(cell for cell, *_ in shown)
+    labels = dict.fromkeys(label for *_, values in shown for label in values)
     metrics = [
         recipes.Metric(label, study.heading(label, results), study.paper_metric(label) or "-", study.better)
         for label in labels
@@ -414,9 +415,9 @@ def comparison_of(study, results, grid=None):
     if not results:  # what the paper has
         names = dict.fromkeys(name for *cell, name in paper if tuple(cell) in {one[:3] for one in cells})
         metrics = [recipes.Metric(name, name.partition("@")[2], better=study.better) for name in names]
-    rows = [(*cell, label, value) for cell, values in shown for label, value in values.items()]
-    values = pd.DataFrame(rows, columns=[*comparison.CELL, "metric", "value"])
-    return comparison.compare(cells, metrics, values, paper, wanted)
+    rows = [(*cell, seed, label, value) for cell, seed, values in shown for label, value in values.items()]
+    values = pd.DataFrame(rows, columns=[*comparison.CELL, "seed", "metric", "value"])
+    return comparison.compare(cells, metrics, values, paper, wanted, grid and grid.printed())
 
 
 # ---- the command line ----

@@ -1,6 +1,6 @@
 """Recipes of runs: their fields, the paper's values, and the grids of its tables and figures."""
 
-from recipes import study, tables
+from recipes import tables
 from recipes.paper import sites
 from recipes.recipe import (
     OPTIONS,
@@ -24,21 +24,23 @@ from recipes.recipe import (
     unknown_name,
     used,
 )
-from recipes.study import STUDIES, STUDY_MODELS, STUDY_REASONS, STUDY_SIZES
+from recipes.study import DESIGNS, EVALUATED_SEEDS, STUDIES, Design, table_name
 from recipes.tables import LABELS, PAPER_AFFINE, PAPER_ROBUST, Metric, Row, Table
 
-TABLES = tables.TABLES | {name: table for scale in study.STUDIES.values() for name, table in scale.items()}
+TABLES = tables.TABLES | {
+    table_name(scale, part): table for scale, parts in STUDIES.items() for part, table in parts.items()
+}
 
 __all__ = [
+    "DESIGNS",
+    "EVALUATED_SEEDS",
     "LABELS",
     "OPTIONS",
     "PAPER_AFFINE",
     "PAPER_ROBUST",
     "STUDIES",
-    "STUDY_MODELS",
-    "STUDY_REASONS",
-    "STUDY_SIZES",
     "TABLES",
+    "Design",
     "Metric",
     "Recipe",
     "RecipeError",
@@ -59,6 +61,7 @@ __all__ = [
     "resolve",
     "restore",
     "sites",
+    "table_name",
     "takes",
     "unknown_name",
     "used",

@@ -1,16 +1,17 @@
 """The reduced study of the paper's claims: train and evaluate what is missing, collect the records, derive the claims.
 
-python -m scripts.study cpu                     # 126 runs of minutes each, and the evaluations of 45 of them
-python -m scripts.study gpu --dry-run           # every run, its state, the hours it takes on this device
+python -m scripts.study cpu                     # hours per part first, then what is missing
+python -m scripts.study cpu --quick             # the whole path in half an hour: 2 seeds, 10 epochs
+python -m scripts.study cpu --dry-run           # every run, its state and hours, launch nothing
 python -m scripts.study cpu --no-run            # collect and derive from what is there
+python -m scripts.study gpu-minutes --epochs 80 --jobs-per-gpu 5      # five methods at full size, minutes of one GPU
 
-Its tables are recipes.STUDIES. The methods' runs come first, then those of the parts, all seed by seed; then the
-evaluations of the methods' runs, and how diverse interpolated states are in their networks. It can be stopped at any
-moment; the same command goes on. Of an unfinished study the claims say how many seeds they rest on. --models and a
-smaller --seeds choose what is trained; all that is there is collected.
+Its designs are recipes.DESIGNS. Runs come seed by seed, the methods' before the parts', each with its evaluations. It
+can be stopped at any moment; the same command goes on. A record stands for its run: what has one in
+results/published/study/<scale>, or in --records instead, is not trained again (--records NEW_FOLDER begins anew).
 
-<out> gets the runs; <out>/records what claims are derived from (see claims/evidence.py), small enough for git; and
-claims.md, tables and figures (see scripts/claims.py).
+<out> gets the runs; --records, or else <out>/records, the records of before and of these runs together (see
+scripts/claims/records.py) and what follows from them: tables and pictures; <out> gets claims.md.
 """
 
 import argparse
@@ -20,30 +21,48 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import recipes
-from claims import evidence
 from engine import cli
+from engine.device import select_device
 from engine.files import BadInput, make_folder, read_json
-from scripts import claims, tables
+from scripts import tables
+from scripts.claims import __main__ as claims
+from scripts.claims import records
+from scripts.claims.records import RunRecord, StudyRecords
 from scripts.figures import diversity
-from scripts.grid import launcher
+from scripts.grid import estimates, launcher
+
+SCALES = [scale for scale in recipes.DESIGNS if not scale.endswith("-quick")]
 
 
 def parser():
     """The command line."""
     found = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     add = found.add_argument
-    add("scale", choices=recipes.STUDIES)
+    add("scale", choices=SCALES)
+    add("--quick", action="store_true", help="the same path in small, with a folder of its own")
     add("--models", "--model", nargs="+", help="of the study's, by default all")
-    add("--seeds", type=int, metavar="N", help="seeds 0 to N - 1, by default 5 of the methods, 3 of the parts")
+    add("--seeds", type=int, metavar="N", help="seeds 0 to N - 1 alone")
+    add("--epochs", type=int, metavar="N", help="of gpu-minutes: chosen before the first run (default 80)")
     launcher.add_flags(found)
     add("--dry-run", action="store_true", help="list the runs, their state and hours, launch nothing")
     add("--no-run", action="store_true", help="collect what is there, launch nothing")
-    add("--records", type=Path, help="gets the records (default <out>/records)")
+    add("--records", type=Path, metavar="DIR", help="records that count, and that get these runs'")
     cli.add_run_flags(found, "gets runs, records and claims (default results/study/<scale>)")
-    fixed = ("datasets", "methods", "recipe_tag", *recipes.OPTIONS)  # pairs need all methods, by the study's recipe
+    fixed = {"datasets", "methods", "recipe_tag", *recipes.OPTIONS} - {"epochs"}  # the study's recipe and methods
     found.set_defaults(**dict.fromkeys(fixed))
+    return found
+
+
+def plans_of(args, whole=False):
+    """The tables.Plans of the study; whole: whatever part of it the command line chooses."""
+    found = []
+    for part, table in recipes.STUDIES[args.scale].items():
+        chosen = {"models": None, "seeds": max(len(table.seeds), args.seeds or 0)} if whole else {}
+        options = argparse.Namespace(**vars(args) | chosen)
+        found.append(tables.plan(recipes.table_name(args.scale, part), options, ()))
     return found
 
 
@@ -52,23 +71,27 @@ def parser():
 
 def jobs_of(plans, args):
     """The Jobs of all plans, seed by seed, each run with its evaluations right after its training."""
-    jobs = tables.jobs_of(plans, args)
-    evaluated = {run.files.stem for one in plans if one.script for run in one.grid.runs()}
+    evaluated = {run.files.stem for plan in plans if plan.script for run in plan.grid.runs()}
     jobs = [
-        with_diversity(job, args) if job.files.stem in evaluated and job.recipe.method in diversity.METHODS else job
-        for job in jobs
+        with_diversity(job, args) if measures_diversity(args.scale, job) and job.files.stem in evaluated else job
+        for job in tables.jobs_of(plans, args)
     ]
     return sorted(jobs, key=lambda job: job.recipe.seed)  # stable: the methods' before the parts'
 
 
+def measures_diversity(scale, run):
+    """Whether the diversity of interpolated states is measured in the network of a run or job."""
+    return "activations" in recipes.DESIGNS[scale].evaluations and run.recipe.method in diversity.METHODS
+
+
 def with_diversity(job, args):
     """The job that draws Figure 10 of the run as well."""
-    found = diversity_file(job.files)
-    where = "--out", found.parent.parent, "--data-dir", args.data_dir
+    path = diversity_file(job.files)
+    where = "--out", path.parent.parent, "--data-dir", args.data_dir
     how = "--device", args.device, "--workers", args.workers
     arguments = ("figure10", "--checkpoint", job.files.best, *where, *how)
     command = "scripts.figures.illustrations", tuple(map(str, arguments))
-    return dataclasses.replace(job, commands=(*job.commands, command), results=(*job.results, found))
+    return dataclasses.replace(job, commands=(*job.commands, command), results=(*job.results, path))
 
 
 def diversity_file(files):
@@ -76,83 +99,130 @@ def diversity_file(files):
     return files.with_suffix("diversity") / "figures" / "figure10.json"
 
 
+def missing(jobs, plans, known, scale):
+    """The jobs that neither are finished nor have a record, known, of run and evaluations."""
+    evaluated = {}
+    for plan in (plan for plan in plans if plan.script):
+        for run in plan.grid.runs():
+            evaluated.setdefault(run.files.stem, []).extend(s for s in plan.studies if s.kind in records.KINDS)
+
+    def recorded(job):
+        record, kinds = known.of(recipes.used(job.recipe)), evaluated.get(job.files.stem, ())
+        if record is None or (kinds and measures_diversity(scale, job) and not record.diversity):
+            return False
+        return all(has_evaluation(record, study) for study in kinds)
+
+    return [job for job in jobs if not recorded(job) and not job.finished()]
+
+
+def has_evaluation(record, study):
+    """Whether a RunRecord has an evaluation, with the same setting."""
+    kept = record.evaluations.get(study.kind)
+    setting = records.rounded({name: value for name, value in study.setting.items() if value is not None})
+    return kept is not None and all(kept["setting"].get(name) == value for name, value in setting.items())
+
+
+def print_hours(plans, jobs, known, args, out):
+    """Print a line a part: its runs, how many are left, and the hours that they take on this device, one at a time.
+
+    Trainings by a few steps timed here, evaluations by the mean seconds of those that have records.
+    """
+    if args.launcher == "local":
+        torch.set_num_threads(int(launcher.places(args)[0]["OMP_NUM_THREADS"]))
+    states = {job: job.files.state() for job in jobs}
+    hours = estimates.hours_left(states, out / "speed.json", select_device(args.device))
+    left, counted, total = {job.files.stem: (hours[job] or 0, states[job]) for job in jobs}, set(), 0.0
+    print(f"{'part':12} {'runs':>5} {'left':>5}  hours")
+    for part, plan in zip(recipes.STUDIES[args.scale], plans):
+        runs = {run.files.stem for run in plan.grid.runs()} - (set() if plan.script else counted)
+        here = [left[stem] for stem in runs if stem in left]
+        if plan.script:
+            kinds = {study.kind for study in plan.studies}
+            seconds = [r.evaluations[kind]["seconds"] for kind in kinds for r in known if kind in r.evaluations]
+            evaluated = sum(bool(kinds & r.evaluations.keys()) for r in known)
+            amount = len(here) * sum(seconds) / evaluated / 3600 if evaluated else float("nan")
+        else:
+            here, amount = [state for _, state in here if state.name != "finished"], sum(h for h, _ in here)
+            counted |= runs
+        total += 0 if np.isnan(amount) else amount
+        print(f"{part:12} {len(runs):5} {len(here):5}  {'not known yet' if np.isnan(amount) else f'{amount:.2f}'}")
+    print(f"about {total:.1f} hours of this device, one run at a time\n", flush=True)
+
+
 # ---- collecting ----
 
 
-def collect(plans, args, folder):
-    """Write what is there of the study to a folder of records. Raises BadInput where nothing is, or it is damaged."""
-    runs, results = {}, {}
-    for one in (one for one in plans if not one.script):
-        for run in one.grid.runs():
-            if result := run.files.finished():
-                results[run.files.stem] = result
-                row = [evidence.part_of(one.grid.name, args.scale), run.cell.variant]
-                runs.setdefault(run.files.stem, []).append(row)
-    if not runs:
-        raise BadInput(f"{plans[0].grid.out} holds no finished run of the study {args.scale}")
-    records, predictions, epochs, diverse = [], {}, [], []
-    for run in plans[0].grid.runs():
-        if run.files.stem not in runs:
-            continue
-        cell = run.cell.model, run.cell.method, run.recipe.seed
-        epochs += [(*cell, *(line[name] for name in evidence.COLUMNS["epochs"][3:])) for line in run.files.logged()]
-        for one in (one for one in plans if one.script):
-            for record, result in one.evaluations(run):
-                if result:
-                    records.append(result)
-                    if result["evaluation"] == "activations":  # of the whole test set
-                        add_predictions(predictions, record.images, cell)
-        diverse += diversity_rows(diversity_file(run.files), cell)
-    chosen = [(rows, results[stem]) for stem, rows in runs.items()]
-    evidence.write(folder, args.scale, chosen, epochs, records, predictions, diverse)
+def found_here(plans, scale):
+    """The RunRecords of the finished runs of plans. Raises BadInput where one is damaged."""
+    runs = {run.files.stem: run for plan in reversed(plans) for run in plan.grid.runs()}
+    for run in runs.values():
+        if result := run.files.finished():
+            evaluations = {}
+            for plan in (plan for plan in plans if plan.script):
+                if any(run.files.stem == other.files.stem for other in plan.grid.runs()):
+                    evaluations |= evaluations_of(plan, run)
+            path = diversity_file(run.files)
+            rows = read_json(path, maker="scripts/figures/illustrations.py figure10")["rows"] if path.exists() else []
+            yield RunRecord(result, evaluations, [[r["method"], r["measure"], r["mean"]] for r in rows])
 
 
-def add_predictions(predictions, path, cell):
-    """Add to predictions what became of every clean test image, from an evaluation's file at path.
+def evaluations_of(plan, run):
+    """{kind: what is kept} of the evaluations of a run that are done."""
+    found = {}
+    for files, result in plan.evaluations(run):
+        if result and result["evaluation"] in records.KINDS:
+            confidence = mean_confidence(files.images) if result["evaluation"] == "activations" else None
+            found[result["evaluation"]] = records.evaluation(result, confidence)
+    return found
 
-    Raises BadInput where it is damaged, or of other images than those before.
-    """
+
+def mean_confidence(path):
+    """The mean confidence in percent on the clean images of an evaluation's arrays."""
     try:
         with np.load(path, allow_pickle=False) as stored:
-            labels, *found = (stored[name] for name in ("labels", "clean/predicted", "clean/confidence"))
+            return 100 * float(stored["clean/confidence"].mean(dtype=np.float64))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise BadInput(f"{path} is damaged ({error}); remove it to evaluate anew") from error
-    if not np.array_equal(labels, predictions.setdefault("labels", labels.astype(np.uint8))):
-        raise BadInput(f"{path} is of other images than the others; remove it to evaluate anew")
-    place = "/".join(map(str, cell))
-    predictions[f"{place}/predicted"], predictions[f"{place}/confidence"] = found[0], found[1].astype(np.float16)
 
 
-def diversity_rows(path, cell):
-    """Rows of diversity.csv of one network, none where it is not measured yet."""
-    if not path.exists():
-        return []
-    rows = read_json(path, maker="scripts/figures/illustrations.py figure10").get("rows", [])
-    return [(*cell, row["method"], row["measure"], row["mean"]) for row in rows]
-
-
-def whole(args):
-    """The plans of the whole study, whatever part of it the command line chooses."""
-    found = []
-    for name, table in recipes.STUDIES[args.scale].items():
-        seeds = max(len(table.seeds), args.seeds or 0)
-        found.append(tables.plan(name, argparse.Namespace(**vars(args) | {"models": None, "seeds": seeds}), ()))
-    return found
+def known_records(args, out):
+    """(the StudyRecords that are there already, the folder that gets them)."""
+    folder = args.records or out / "records"
+    known = StudyRecords(args.scale)
+    for place in dict.fromkeys((args.records or claims.PUBLISHED / "study" / args.scale, folder)):
+        if (place / records.FILE).exists():
+            for record in records.read(place, args.scale):
+                known.add(record, str(place / records.FILE))
+    return known, folder
 
 
 def make(args):
     """Do what a command line asks for; 1 where a run failed."""
-    plans = [tables.plan(name, args, ()) for name in recipes.STUDIES[args.scale]]
+    args.scale += "-quick" * args.quick
+    if args.scale not in recipes.DESIGNS:
+        raise BadInput(f"--quick is for {', '.join(scale for scale in SCALES if f'{scale}-quick' in recipes.DESIGNS)}")
+    free = recipes.DESIGNS[args.scale].free
+    if args.epochs and "epochs" not in free:
+        raise BadInput(f"the epochs of the study {args.scale} are fixed: leave out --epochs")
+    plans = plans_of(args)
     out, failed = plans[0].grid.out, []
     make_folder(out)
-    if args.dry_run:
-        launcher.dry_run(tables.jobs_of(plans, args), args, out)
-        return 0
+    known, folder = known_records(args, out)
     if not args.no_run:
-        failed += launcher.launch(jobs_of(plans, args), args)
-    folder = args.records or out / "records"
-    collect(whole(args), args, folder)
-    claims.make(claims.parser().parse_args(["--records", str(folder), "--out", str(out)]))
+        args.graphs |= "epochs" in free and select_device(args.device).type == "cuda"
+        jobs = missing(jobs_of(plans, args), plans, known, args.scale)
+        if "epochs" not in free:
+            print_hours(plans, jobs, known, args, out)
+        if args.dry_run:
+            launcher.dry_run(jobs, args, out)
+            return 0
+        failed = launcher.launch(jobs, args)
+    for record in found_here(plans_of(args, whole=True), args.scale):
+        known.add(record, str(out))
+    if not known.runs:
+        raise BadInput(f"{out} holds no finished run of the study {args.scale}, and there is no record of one")
+    records.write(folder, known)
+    claims.publish(folder, out)
     return 1 if failed else 0
 
 

@@ -186,7 +186,7 @@ def hours(grid):
 def compared(grid, runs=None):
     """The comparison.Header, the comparison and the runs' own values of a table of trainings; runs: by default all."""
     runs = hours(grid) if grid.table.kind == "steps" else collect(grid, runs)
-    frame = comparison.compare(grid.cells(), grid.table.metrics, runs, grid.paper(), grid.wanted())
+    frame = comparison.compare(grid.cells(), grid.table.metrics, runs, grid.paper(), grid.wanted(), grid.printed())
     return comparison.Header(grid.name, grid.title, grid.note, grid.table.remark), frame, runs
 
 

@@ -1,54 +1,76 @@
-"""scripts/study.py: what it launches and in which order, and what it collects of a study that is not finished."""
+"""scripts/study.py: what it launches and in which order, what it collects, and that a record stands for its run."""
 
 import json
 
 import numpy as np
 import pytest
+import study_records
 import torch
 
 import recipes
 import regularizers
-from claims import evidence
 from scripts import study, tables
+from scripts.claims import __main__ as claims
+from scripts.claims import records
+from scripts.claims.records import RunRecord, StudyRecords
 from scripts.grid import launcher
 
-LABELS = np.arange(40) % 4
+MODEL = "preactresnet18"
 
 
-def arguments(tmp_path, *given):
-    return ["cpu", "--out", str(tmp_path / "cpu"), "--data-dir", str(tmp_path), *given]
+@pytest.fixture(autouse=True)
+def nothing_published(tmp_path, monkeypatch):
+    """The records of this repository do not count."""
+    monkeypatch.setattr(claims, "PUBLISHED", tmp_path / "published")
+
+
+@pytest.fixture(autouse=True)
+def no_timing(monkeypatch):
+    """Hours are not measured."""
+    monkeypatch.setattr(study.estimates, "hours_left", lambda states, path, device: dict.fromkeys(states, 0.5))
+
+
+def arguments(tmp_path, *given, scale="cpu"):
+    return [scale, "--out", str(tmp_path / "out"), "--data-dir", str(tmp_path), *given]
+
+
+def parsed(tmp_path, *given, scale="cpu"):
+    """(arguments, plans) of a command line."""
+    args = study.parser().parse_args(arguments(tmp_path, *given, scale=scale))
+    args.scale += "-quick" * args.quick
+    return args, study.plans_of(args)
 
 
 @pytest.fixture(scope="module")
-def plans(tmp_path_factory):
-    """(parsed arguments, plans) of two seeds of the study."""
-    args = study.parser().parse_args(arguments(tmp_path_factory.mktemp("study"), "--seeds", "2"))
-    return args, [tables.plan(name, args, ()) for name in recipes.STUDIES["cpu"]]
+def planned(tmp_path_factory):
+    """(arguments, plans) of two seeds of the study."""
+    return parsed(tmp_path_factory.mktemp("study"), "--seeds", "2")
 
 
-def finish(run, **numbers):
-    """Write result and log of a run as train.py would."""
+def finish(run, error=80.0):
+    """Write the result of a run as train.py would."""
     run.files.stem.parent.mkdir(parents=True, exist_ok=True)
-    names = {name: getattr(run.recipe, name) for name in ("dataset", "model", "method", "seed")}
-    result = names | {"test_error": 80.0, "test_nll": 4.0, "test_ece": 0.1, "last_epoch_test_error": 81.0}
-    result |= {"recipe": recipes.used(run.recipe), "seconds": 36.0, "classes": 100} | numbers
-    result |= {"images": {"train": 1000, "val": 500, "test": 40}}
-    result |= {"environment": {"torch": "2", "device": "x86_64", "threads": 1}}
+    result = study_records.result_of(recipes.used(run.recipe), error, error)
     run.files.result.write_text(json.dumps(result))
-    line = {"epoch": 0, "lr": 0.1, "train_loss": 4.6, "val_error": 98.0, "seconds": 1.0}
-    run.files.log.write_text(json.dumps(line) + "\n")
+    return result
 
 
-def evaluate(one, run, labels=LABELS):
-    """Write the first record of an evaluation of a run."""
-    record, _ = one.evaluations(run)[0]
-    names = {name: getattr(run.recipe, name) for name in ("dataset", "model", "method", "seed")}
-    found = {"cases": {"clean": {"error": 75.0, "nll": 1 / 3}}, "images": 40, "seconds": 2.0}
-    found |= {"evaluation": one.studies[0].kind, "setting": one.studies[0].setting, "recipe": recipes.used(run.recipe)}
-    record.result.write_text(json.dumps(names | found))
-    arrays = {"labels": labels, "clean/predicted": np.zeros(40, np.uint8), "clean/confidence": np.full(40, 1 / 3)}
-    np.savez_compressed(record.images, **arrays)
-    return record
+def evaluate(plans, run, *kinds):
+    """Write the records of the evaluations of a run, by default of all."""
+    for plan in (plan for plan in plans if plan.script):
+        for files, _ in plan.evaluations(run):
+            if files.study.kind in (kinds or records.KINDS):
+                result = {"cases": {"clean": {"error": 75.0, "nll": 1 / 3, "ece": 0.1}}, "images": 40, "seconds": 36.0}
+                result |= {"evaluation": files.study.kind, "setting": files.study.setting}
+                if files.study.kind == "activations":
+                    result["curves"] = {"conv1": {"magnitude": [2.0, 1.0]}}
+                if files.study.kind == "corruption":
+                    result |= {"sums": {"fog": 400.0}, "mean_error": 80.0, "source": "generated"}
+                if files.study.kind in ("affine", "fgsm", "table5", "converged"):
+                    numbers = study_records.evaluations(study_records.result_of(recipes.used(run.recipe), 80.0, 80.0))
+                    result["cases"] = numbers[files.study.kind]["cases"]
+                files.result.write_text(json.dumps(result | {"recipe": recipes.used(run.recipe)}))
+                np.savez_compressed(files.images, **{"clean/confidence": np.full(40, 0.25)})
 
 
 def measure_diversity(run):
@@ -58,46 +80,47 @@ def measure_diversity(run):
     path.write_text(json.dumps({"rows": rows}))
 
 
+def runs_of(plans, part="methods", seed=0):
+    """{(method, variant): run} of a part."""
+    (plan,) = (plan for plan in plans if plan.grid.name == recipes.table_name("cpu", part))
+    return {run.cell[2:]: run for run in plan.grid.runs() if run.recipe.seed == seed}
+
+
 # ---- launching ----
 
 
-def test_methods_come_first_then_the_parts_seed_by_seed(plans):
-    args, everything = plans
-    jobs = study.trainings(everything, args)
-    methods = [(job.recipe.method, job.recipe.seed) for job in jobs[:18]]
-    assert methods == [(method, seed) for seed in (0, 1) for method in regularizers.PAPER]
-    rest = [job.recipe.seed for job in jobs[18:]]
-    assert rest == sorted(rest) and rest.count(0) == rest.count(1) == 27
-    assert len({job.files.stem for job in jobs}) == len(jobs) == 72
-    assert all(len(job.commands) == 1 and job.commands[0][0] == "train" for job in jobs)
+def test_jobs_come_seed_by_seed_the_methods_first_each_with_its_evaluations(planned):
+    args, plans = planned
+    jobs = study.jobs_of(plans, args)
+    assert [job.recipe.seed for job in jobs] == sorted(job.recipe.seed for job in jobs)
+    assert [(job.recipe.method, job.recipe.seed) for job in jobs[:9]] == [(m, 0) for m in regularizers.PAPER]
+    assert len({job.files.stem for job in jobs}) == len(jobs) == 60
+    commands = {job.recipe.method: [module for module, _ in job.commands] for job in jobs[:9]}
+    plain = ["train", "eval_affine", "eval_activations", "eval_adversarial", "eval_corruption", "eval_adversarial"]
+    assert commands["none"] == plain and commands["patchup_soft"] == [*plain, "scripts.figures.illustrations"]
+    assert all([module for module, _ in job.commands] == ["train"] for job in jobs[9:30])
+    hard = next(job for job in jobs if job.recipe.method == "patchup_hard")
+    assert str(hard.files.last) in hard.commands[1][1] and str(hard.files.best) in hard.commands[-1][1]
 
 
-def test_evaluations_are_of_the_methods_runs(plans):
-    args, everything = plans
-    jobs = study.evaluations(everything, args)
-    assert len(jobs) == 18
-    modules = {job.recipe.method: [module for module, _ in job.commands] for job in jobs}
-    four = ["train", "eval_affine", "eval_activations", "eval_adversarial", "eval_corruption", "eval_adversarial"]
-    assert modules["none"] == four and modules["patchup_soft"] == [*four, "scripts.figures.illustrations"]
-    found = next(job for job in jobs if job.recipe.method == "manifold_mixup")
-    assert str(found.files.best) in found.commands[-1][1]
-    assert found.results[-1] == found.files.stem.with_name("seed0.diversity") / "figures/figure10.json"
-
-
-def test_a_study_launches_trainings_then_evaluations_and_says_where_one_failed(tmp_path, monkeypatch, plans):
+def test_a_study_launches_what_is_missing_and_says_where_one_failed(tmp_path, monkeypatch, capsys):
     launched = []
 
     def launch(jobs, args):
-        launched.append(jobs)
-        if len(launched) == 1:
-            for run in tables.plan("study_cpu", args, ()).grid.runs():
-                finish(run)
-        return jobs[:1] if len(launched) == 1 else []
+        launched.extend(jobs)
+        for run in tables.plan("study_cpu", args, ()).grid.runs():
+            finish(run)
+        return jobs[:1]
 
     monkeypatch.setattr(launcher, "launch", launch)
     assert study.main(arguments(tmp_path, "--seeds", "1")) == 1
-    assert [len(jobs) for jobs in launched] == [36, 9]
-    assert "(9 of 45 runs, 0.09 hours)" in (tmp_path / "cpu/claims.md").read_text()
+    assert len(launched) == 30
+    assert "9 of 152 runs are done" in (tmp_path / "out/claims.md").read_text()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["part", "runs", "left", "hours"]
+    assert lines[1].split() == ["methods", "9", "9", "4.50"] and lines[2].split() == ["size", "10", "10", "5.00"]
+    assert lines[5].split()[:3] == ["affine", "9", "9"] and lines[5].endswith("not known yet")
+    assert lines[10].startswith("about 15.0 hours")
 
 
 def test_all_methods_see_the_same_images_in_the_same_order_and_start_alike(tmp_path):
@@ -117,89 +140,138 @@ def test_all_methods_see_the_same_images_in_the_same_order_and_start_alike(tmp_p
     assert not np.array_equal(found[0][0][3], found[1][0][3])  # another seed, another split
 
 
+def test_gpu_minutes_takes_its_epochs_and_no_other_study_does(tmp_path, capsys):
+    _, plans = parsed(tmp_path, "--epochs", "60", scale="gpu-minutes")
+    assert [plan.grid.name for plan in plans] == [
+        "study_gpu-minutes",
+        *(f"study_gpu-minutes_{e}" for e in ("affine", "fgsm")),
+    ]
+    runs = plans[0].grid.runs()
+    methods = ["none", "manifold_mixup", "cutmix", "patchup_soft", "patchup_hard"]
+    assert [(run.recipe.method, run.recipe.seed) for run in runs] == [(m, s) for s in (0, 1) for m in methods]
+    first = runs[0].recipe
+    assert (first.epochs, first.width, first.schedule, first.criterion, first.amp) == (60, 64, "cosine", "ce", "bf16")
+    assert parsed(tmp_path, scale="gpu-minutes")[1][0].grid.runs()[0].recipe.epochs == 80
+    assert study.main(arguments(tmp_path, "--epochs", "60", "--no-run")) == 2
+    assert "leave out --epochs" in capsys.readouterr().err
+    assert study.main(arguments(tmp_path, "--quick", "--no-run", scale="gpu")) == 2
+    assert "--quick is for cpu, gpu-minutes" in capsys.readouterr().err
+
+
+def test_quick_is_small_and_has_a_folder_of_its_own(tmp_path):
+    args = study.parser().parse_args(["cpu", "--quick", "--data-dir", str(tmp_path)])
+    args.scale += "-quick"
+    runs = study.plans_of(args)[0].grid.runs()
+    assert {run.recipe.epochs for run in runs} == {10} and {run.recipe.seed for run in runs} == {0, 1}
+    assert runs[0].files.out.parent.name == "cpu-quick"
+
+
 # ---- collecting ----
 
 
-def test_all_that_is_there_is_collected_whatever_is_launched(tmp_path):
-    """More seeds than the tables have, and fewer asked for now."""
-    args = study.parser().parse_args(arguments(tmp_path, "--seeds", "6"))
-    for run in tables.plan("study_cpu", args, ()).grid.runs():
-        if run.cell.method == "none":
-            finish(run)
-    assert study.main(arguments(tmp_path, "--no-run", "--seeds", "6")) == 0
-    text = (tmp_path / "cpu/claims.md").read_text()
-    assert "Seeds: methods, size, loss, layers, official 0 to 5." in text
-    assert "(6 of 54 runs, 0.06 hours)" in text
-    assert study.main(arguments(tmp_path, "--no-run", "--seeds", "1", "--models", "preactresnet18")) == 0
-    text = (tmp_path / "cpu/claims.md").read_text()
-    assert "Seeds: methods 0 to 4; size, loss, layers, official 0 to 2." in text
-    assert "(5 of 45 runs, 0.05 hours)" in text and "0.1 hours of training" in text  # a run of several parts once
-
-
-def test_what_is_there_is_collected(plans, tmp_path):
-    args, everything = plans
-    names = ("study_cpu", "study_cpu_affine", "study_cpu_activations")
-    methods, affine, activations = (one for one in everything if one.grid.name in names)
-    hard, plain = (
-        next(run for run in methods.grid.runs() if run.cell.method == name) for name in ("patchup_hard", "none")
-    )
-    loss = next(one for one in everything if one.grid.name == "study_cpu_loss")
-    doubled = next(run for run in loss.grid.runs() if run.cell.variant == "2xL1")
-    for run in (hard, plain, doubled):
-        finish(run)
-    evaluate(affine, hard, LABELS[:20])
-    evaluate(activations, hard)
+def test_what_is_there_is_collected(tmp_path):
+    args, plans = parsed(tmp_path, "--seeds", "1")
+    hard, part = runs_of(plans)["patchup_hard", ""], runs_of(plans, "parts")["patchup_hard", "L1"]
+    finish(hard), finish(part)
+    evaluate(plans, hard, "affine", "activations")
     measure_diversity(hard)
-    study.collect(everything, args, tmp_path)
-    found = evidence.read(tmp_path)
-    model = "preactresnet18"
-    parts = {key[:2] for key in found.runs if key[3] == "patchup_hard"}
-    assert parts == {
-        ("methods", ""),
-        ("size", "10x100"),
-        ("layers", "random_k"),
-        ("official", ""),
-        ("official", "k<=2"),
-    }
-    assert found.runs["loss", "2xL1", model, "patchup_soft", 0]["recipe"]["loss_terms"] == "first"
-    assert sum(map(len, (path.read_text().splitlines() for path in [tmp_path / "runs.jsonl"]))) == 3
-    record = found.evaluations["affine", model, "patchup_hard", 0]
-    assert record["cases"]["clean"] == {"error": 75.0, "nll": 0.333333} and "recipe" not in record
-    assert found.predictions["labels"].tolist() == LABELS.tolist()
-    assert found.predictions[f"{model}/patchup_hard/0/confidence"].dtype == np.float16
-    assert found.epochs.method.tolist() == ["none", "patchup_hard"]  # of the methods' runs alone
-    assert found.diversity["mean"].tolist() == [3.5]
+    assert study.main(arguments(tmp_path, "--no-run")) == 0
+    found = {record.result["recipe"]["loss_terms"]: record for record in records.read(tmp_path / "out/records")}
+    assert found["both"].evaluations["affine"]["cases"]["rotate_20"]["error"] == 85.0
+    assert found["both"].evaluations["activations"]["confidence"] == 25.0
+    assert found["both"].evaluations["activations"]["magnitude"] == {"conv1": 1.5}
+    assert found["both"].diversity == [["patchup_hard", "dimensions", 3.5]]
+    assert found["first"].evaluations == {} and len(found) == 2
+    assert (tmp_path / "out/claims.md").exists() and (tmp_path / "out/records/tables.md").exists()
+
+
+def test_a_fresh_machine_goes_on_from_the_records(tmp_path, monkeypatch):
+    """Records count as runs with their evaluations, in the published folder and in one that is given."""
+    args, plans = parsed(tmp_path / "a", "--seeds", "1")
+    methods = runs_of(plans)
+    for method in ("none", "cutmix", "patchup_soft", "patchup_hard"):
+        finish(methods[method, ""])
+        evaluate(plans, methods[method, ""])
+    measure_diversity(methods["patchup_hard", ""])  # not of Soft
+    methods["cutmix", ""].files.last.with_name("seed0.last.fgsm-limit5000.json").unlink()
+    finish(runs_of(plans, "parts")["patchup_hard", "L1"])
+    assert study.main(arguments(tmp_path / "a", "--no-run")) == 0
+    kept = tmp_path / "a/out/records"
+
+    launched = []
+    monkeypatch.setattr(launcher, "launch", lambda jobs, args: launched.append(jobs) or [])
+    assert study.main(arguments(tmp_path / "b", "--seeds", "1", "--records", str(kept))) == 0
+    left = {(job.recipe.method, job.recipe.epochs, job.recipe.loss_terms) for job in launched[0]}
+    assert len(launched[0]) == 30 - 3
+    assert ("none", 75, None) not in left and ("patchup_hard", 75, "first") not in left
+    assert ("cutmix", 75, None) in left  # an evaluation is missing, and the weights are elsewhere
+    assert ("patchup_soft", 75, "both") in left  # its diversity is missing
+
+    monkeypatch.setattr(claims, "PUBLISHED", tmp_path / "other")
+    records.write(tmp_path / "other/study/cpu", records.read(kept))
+    assert study.main(arguments(tmp_path / "c", "--seeds", "1")) == 0
+    assert [job.recipe for job in launched[1]] == [job.recipe for job in launched[0]]
+    assert study.main(arguments(tmp_path / "d", "--seeds", "1", "--records", str(tmp_path / "new"), "--no-run")) == 2
+
+
+def test_records_and_runs_are_merged(tmp_path):
+    """A run of here replaces its record unless that has more evaluations; all others stay."""
+    args, plans = parsed(tmp_path, "--seeds", "1")
+    methods = runs_of(plans)
+    known = StudyRecords("cpu")
+    for method in ("none", "mixup", "cutmix"):
+        result = study_records.result_of(recipes.used(methods[method, ""].recipe), 70.0, 70.0)
+        known.add(RunRecord(result, study_records.evaluations(result) if method == "mixup" else {}), "test")
+    records.write(tmp_path / "kept", known)
+    finish(methods["none", ""])
+    finish(methods["mixup", ""])
+    evaluate(plans, methods["mixup", ""], "affine")
+    finish(methods["dropblock", ""])
+    assert study.main(arguments(tmp_path, "--no-run", "--records", str(tmp_path / "kept"))) == 0
+    errors = {r.result["method"]: r.result["last_epoch_test_error"] for r in records.read(tmp_path / "kept")}
+    assert errors == {"none": 80.0, "mixup": 70.0, "cutmix": 70.0, "dropblock": 80.0}
+
+
+def test_records_of_another_recipe_or_setting_do_not_count(tmp_path, capsys):
+    args, plans = parsed(tmp_path, "--seeds", "1")
+    run = runs_of(plans)["none", ""]
+    finish(run), evaluate(plans, run)
+    assert study.main(arguments(tmp_path, "--no-run")) == 0
+    path = tmp_path / "out/records" / records.FILE
+    line = json.loads(path.read_text())
+    job = next(job for job in study.jobs_of(plans, args) if job.recipe == run.recipe)
+    elsewhere, elsewhere_plans = parsed(tmp_path / "b", "--seeds", "1")
+    job = next(job for job in study.jobs_of(elsewhere_plans, elsewhere) if job.recipe == run.recipe)
+    assert study.missing([job], elsewhere_plans, records.read(path.parent), "cpu") == []
+    line["evaluations"]["affine"]["setting"]["limit"] = 4000
+    path.write_text(json.dumps(line))
+    assert study.missing([job], elsewhere_plans, records.read(path.parent), "cpu") == [job]
+    line["result"]["recipe"]["epochs"] = 74
+    path.write_text(json.dumps(line))
+    assert study.main(arguments(tmp_path, "--no-run")) == 2
+    assert "line 1: none, seed 0, has another recipe than the study cpu (epochs 74 there, 75" in capsys.readouterr().err
 
 
 def test_without_any_run_and_with_a_damaged_one(tmp_path, capsys):
     given = arguments(tmp_path, "--no-run", "--seeds", "1")
     assert study.main(given) == 2
     assert "holds no finished run" in capsys.readouterr().err
-    run = tables.plan("study_cpu", study.parser().parse_args(given), ()).grid.runs()[0]
+    _, plans = parsed(tmp_path, "--seeds", "1")
+    run = runs_of(plans)["none", ""]
     finish(run)
+    evaluate(plans, run, "activations")
+    path = run.files.last.with_name("seed0.last.activations.npz")
+    path.write_bytes(b"PK")
+    assert study.main(given) == 2
+    assert f"{path} is damaged" in capsys.readouterr().err
     run.files.result.write_text("{")
     assert study.main(given) == 2
     error = capsys.readouterr().err
     assert "seed0.json is not a result of train.py" in error and error.count("\n") == 1
-    assert not (tmp_path / "cpu/records").exists()
+    assert not (tmp_path / "out/records").exists()
 
 
-def test_evaluations_of_other_images_are_refused(tmp_path, capsys):
-    given = arguments(tmp_path, "--no-run", "--seeds", "1")
-    args = study.parser().parse_args(given)
-    activations = tables.plan("study_cpu_activations", args, ())
-    runs = activations.grid.runs()[:2]
-    for run in runs:
-        finish(run)
-        record = evaluate(activations, run, LABELS[:: 1 if run is runs[0] else -1])
-    assert study.main(given) == 2
-    assert f"{record.images} is of other images" in capsys.readouterr().err
-    record.images.write_bytes(b"PK")
-    assert study.main(given) == 2
-    assert f"{record.images} is damaged" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("flag", [("--epochs", "3"), ("--methods", "none"), ("--recipe-tag", "x")])
+@pytest.mark.parametrize("flag", [("--lr", "3"), ("--methods", "none"), ("--recipe-tag", "x")])
 def test_a_study_is_of_its_own_recipe_and_methods(tmp_path, flag):
     with pytest.raises(SystemExit, match="2"):
         study.main(arguments(tmp_path, *flag))
@@ -208,11 +280,3 @@ def test_a_study_is_of_its_own_recipe_and_methods(tmp_path, flag):
 def test_a_network_that_a_study_lacks_is_named(tmp_path, capsys):
     assert study.main(arguments(tmp_path, "--models", "wrn28_10", "--no-run")) == 2
     assert "study_cpu: unknown model 'wrn28_10'" in capsys.readouterr().err
-
-
-def test_a_row_that_is_the_networks_own_shows_its_run():
-    args = study.parser().parse_args(["gpu", "--seeds", "1"])
-    runs = tables.plan("study_gpu_official", args, ()).grid.runs()
-    stems = {(run.cell.model, run.cell.variant): run.files.stem for run in runs if run.cell.method == "patchup_hard"}
-    for model, own, other in (("preactresnet18", "k<=2", "k<=3"), ("wrn28_10", "k<=3", "k<=2")):
-        assert stems[model, own] == stems[model, ""] != stems[model, other]

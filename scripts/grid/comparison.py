@@ -5,12 +5,15 @@ A comparison is a DataFrame with a row a cell and metric, in the table's order:
     dataset, model, method, variant, label    the cell, and how its row is headed
     metric, heading, better                   better: `lower`, `higher`, or nothing where neither is
     n, wanted, mean, std                      of ours: runs, and how many there shall be (0: cited); std: sample's
-    paper_mean, paper_std, difference         difference: ours minus the paper's
-    to_none, to_none_low, to_none_high        ours minus the method `none`'s, with its 95 % interval after Welch
+    deviation, levene                         of the cell's residuals; p value that all cells' deviate alike
+    paper_mean, paper_std                     the paper's
+    difference, difference_low, _high         ours minus the paper's, after Welch
+    to_none, to_none_low, to_none_high        ours minus the method `none`'s, by the block's additive model
     best_other, to_best, to_best_low, to_best_high    the same to the best other row of the block, and its label
     rank, paper_rank                          1 and 2 for the best and the second best of a block
 
-A block is what is compared: the rows of one data set, network and metric. What does not exist is NaN or None.
+A block is what is compared: the rows of one data set, network and metric. Cells with missing runs are never the best
+nor the best other. What does not exist is NaN or None. See statistics.py.
 """
 
 import json
@@ -19,11 +22,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from engine.files import make_folder, write_json, write_whole
+from scripts.grid.statistics import UNEQUAL, AdditiveModel, Interval, welch
 
-CONFIDENCE = 0.95
+PAPER_RUNS = 5  # seeds of the paper's means
 BLOCK = ["dataset", "model", "metric"]
 CELL = ["dataset", "model", "method", "variant"]
 NAMES = {  # as they are written in print
@@ -39,8 +42,12 @@ NAMES = {  # as they are written in print
     "resnet101": "ResNet101",
     "resnet152": "ResNet152",
 }
-LEGEND = "Ours: mean ± sample standard deviation (number of runs). **Best**, <ins>second best</ins>."
-INTERVALS = "In brackets: the 95 % interval of a difference of means, after Welch."
+LEGEND = "Ours: mean ± sample standard deviation (number of runs). **Best**, <ins>second best</ins> of complete rows."
+INTERVALS = (
+    "In brackets 95 % intervals: of differences between ours, which share seeds, by one additive model of row and seed "
+    "with its pooled residual; of ours less the paper's, after Welch. *Deviation* is that of a row's residuals. The "
+    "best other row is picked after the fact, so its interval is too favourable to it."
+)
 
 
 class Header(NamedTuple):
@@ -56,35 +63,49 @@ class Header(NamedTuple):
 # ---- statistics ----
 
 
-def compare(cells, metrics, values, paper, wanted):
+def compare(cells, metrics, values, paper, wanted, printed=None):
     """The comparison of a table.
 
-    cells: {grids.Cell: recipes.Row}; metrics: [recipes.Metric]; values: a DataFrame with CELL, metric and value, a row
-    a run; paper: see grids.paper_numbers; wanted: {Cell: number of runs that it shall have}.
+    cells: {grids.Cell: recipes.Row}; metrics: [recipes.Metric]; values: a DataFrame with CELL, seed, metric and value,
+    a row a run; paper: see grids.paper_numbers; wanted: {Cell: number of runs that it shall have}; printed: the Cells
+    that the paper's marks are ranked over, where they are more than the cells.
     """
-    found = dict(list(values.groupby([*CELL, "metric"]).value)) if len(values) else {}
+    found = {}
+    runs = values[[*CELL, "seed", "metric", "value"]].itertuples(index=False) if len(values) else ()
+    for *cell, seed, name, value in runs:
+        found.setdefault((*cell, name), {})[seed] = value
     blocks = []
     for dataset, model in dict.fromkeys(cell[:2] for cell in cells):
         here = {cell: row for cell, row in cells.items() if cell[:2] == (dataset, model)}
+        all_printed = [cell for cell in printed or cells if cell[:2] == (dataset, model)]
         for metric in metrics:
-            ours = {cell: np.asarray(found.get((*cell, metric.name), ()), float) for cell in here}
-            blocks += block(here, metric, ours, paper, wanted)
+            ours = {cell: found.get((*cell, metric.name), {}) for cell in here}
+            theirs = {cell: paper_number(paper, metric, cell) for cell in dict.fromkeys((*here, *all_printed))}
+            blocks += block(here, metric, ours, theirs, wanted)
     return pd.DataFrame(blocks)
 
 
-def block(rows, metric, ours, paper, wanted):
-    """The rows of a comparison for one data set, network and metric, dicts; ours: {Cell: values of its runs}."""
+def block(rows, metric, ours, theirs, wanted):
+    """The rows of a comparison for one data set, network and metric, dicts.
+
+    ours: {Cell: {seed: value}}; theirs: {Cell: (mean, std)} of all that the paper ranks.
+    """
     sign = {"lower": 1, "higher": -1, "": math.nan}[metric.better]
-    theirs = {cell: paper.get((*cell[:3], _paper_metric(metric, cell)), (math.nan, math.nan)) for cell in rows}
-    ranks = ranking({cell: sign * values.mean() for cell, values in ours.items() if len(values)})
+    model = AdditiveModel(ours)
+    complete = [cell for cell, runs in ours.items() if 0 < wanted.get(cell, 0) <= len(runs)]
+    scores = {cell: sign * model.mean(cell).mean for cell in complete}
+    scores = {cell: score for cell, score in scores.items() if math.isfinite(score)}
+    ranks = ranking(scores)
     paper_ranks = ranking({cell: sign * mean for cell, (mean, _) in theirs.items()})
-    none = next((values for cell, values in ours.items() if cell.method == "none"), ())
+    none = next((cell for cell in rows if cell.method == "none"), None)
     found = []
     for cell, row in rows.items():
-        values, (paper_mean, paper_std) = ours[cell], theirs[cell]
-        others = {other: sign * v.mean() for other, v in ours.items() if other != cell and len(v)}
-        best = min(others, key=others.get) if others and metric.better and len(values) else None
-        mean, std = average(values)
+        others = {other: score for other, score in scores.items() if other != cell}
+        best = min(others, key=others.get) if others and ours[cell] else None
+        mean, std = average(ours[cell].values())
+        to_paper = (
+            welch([(1, mean, std, len(ours[cell])), (-1, *theirs[cell], PAPER_RUNS)]) if ours[cell] else Interval()
+        )
         found.append(
             {
                 **cell._asdict(),
@@ -92,16 +113,18 @@ def block(rows, metric, ours, paper, wanted):
                 "metric": metric.name,
                 "heading": metric.heading,
                 "better": metric.better,
-                "n": len(values),
+                "n": len(ours[cell]),
                 "wanted": wanted.get(cell, 0),
                 "mean": mean,
                 "std": std,
-                "paper_mean": paper_mean,
-                "paper_std": paper_std,
-                "difference": mean - paper_mean,
-                **interval("to_none", values, none if cell.method != "none" else ()),
+                "deviation": model.deviation_of(cell),
+                "levene": model.levene,
+                "paper_mean": theirs[cell][0],
+                "paper_std": theirs[cell][1],
+                **columns("difference", to_paper),
+                **columns("to_none", difference(model, cell, none if cell.method != "none" else None)),
                 "best_other": rows[best].label if best else None,
-                **interval("to_best", values, ours[best] if best else ()),
+                **columns("to_best", difference(model, cell, best)),
                 "rank": ranks.get(cell),
                 "paper_rank": paper_ranks.get(cell),
             }
@@ -109,15 +132,28 @@ def block(rows, metric, ours, paper, wanted):
     return found
 
 
-def _paper_metric(metric, cell):
-    return (metric.paper or metric.name) + (f"@{cell.variant}" if cell.variant else "")
+def difference(model, cell, other):
+    """The Interval of a cell less another one, by an AdditiveModel; empty where there is no other."""
+    return model.contrast({cell: 1, other: -1}) if other else Interval()
+
+
+def columns(name, interval):
+    """An Interval as {name, name_low, name_high}."""
+    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def paper_number(paper, metric, cell):
+    """The paper's (mean, standard deviation) of a cell, NaN where it prints none."""
+    name = (metric.paper or metric.name) + (f"@{cell.variant}" if cell.variant else "")
+    return paper.get((*cell[:3], name), (math.nan, math.nan))
 
 
 def average(values):
     """Mean and sample standard deviation; NaN where there are too few."""
-    mean = values.mean() if len(values) else math.nan
+    values = np.array(list(values), float)
+    mean = float(values.mean()) if len(values) else math.nan
     with np.errstate(invalid="ignore"):  # infinite values have no deviation
-        return mean, values.std(ddof=1) if len(values) > 1 else math.nan
+        return mean, float(values.std(ddof=1)) if len(values) > 1 else math.nan
 
 
 def ranking(scores):
@@ -125,20 +161,6 @@ def ranking(scores):
     scores = {key: score for key, score in scores.items() if math.isfinite(score)}
     best = sorted(set(scores.values()))[:2]
     return {} if len(best) < 2 else {key: 1 + best.index(score) for key, score in scores.items() if score in best}
-
-
-def interval(name, ours, others):
-    """The difference of two means as {name, name_low, name_high}: with its interval from two runs each on."""
-    difference = ours.mean() - others.mean() if len(ours) and len(others) else math.nan
-    low = high = math.nan
-    if len(ours) > 1 and len(others) > 1 and np.isfinite([*ours, *others]).all() and not alike(ours, others):
-        low, high = stats.ttest_ind(ours, others, equal_var=False).confidence_interval(CONFIDENCE)
-    return {name: difference, f"{name}_low": float(low), f"{name}_high": float(high)}
-
-
-def alike(*groups):
-    """Whether the values of every group are one value but for rounding, which leaves no deviation to go by."""
-    return all(np.allclose(values, values[0], rtol=1e-12, atol=0) for values in groups)
 
 
 # ---- texts ----
@@ -173,6 +195,11 @@ def difference_text(value, low=math.nan, high=math.nan):
     return f"{value:+.{digits}f}" + ("" if math.isnan(low) else f" [{low:+.{digits}f}, {high:+.{digits}f}]")
 
 
+def deviation_text(value):
+    """A standard deviation, or nothing."""
+    return "" if math.isnan(value) else f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+
+
 def marked(text, rank, best, second):
     """text within the marks of its rank; best and second: what stands before and behind."""
     before, behind = {1: best, 2: second}.get(rank, ("", ""))
@@ -203,17 +230,20 @@ def markdown(header, frame, details=True):
         lines += ["", INTERVALS]
     for (dataset, model, _), rows in blocks:
         paper = bool(rows.paper_mean.notna().any())
-        heads = ["ours", *["paper", "ours - paper"] * paper, "to No Mixup", "to the best other"]
+        heads = ["ours", "deviation", *["paper", "ours - paper"] * paper, "to No Mixup", "to the best other"]
         head = f"{place(model, dataset)}: {rows.heading.iloc[0]}"
         lines += ["", f"| {head} | " + " | ".join(heads) + " |", "| --- |" + " ---: |" * len(heads)]
         for _, row in rows.iterrows():
-            texts = [marked(ours_text(row), row["rank"], *MARKDOWN)]
+            texts = [marked(ours_text(row), row["rank"], *MARKDOWN), deviation_text(row.deviation)]
             if paper:
-                texts += [marked(paper_text(row), row.paper_rank, *MARKDOWN), difference_text(row.difference)]
+                own = difference_text(row.difference, row.difference_low, row.difference_high)
+                texts += [marked(paper_text(row), row.paper_rank, *MARKDOWN), own]
             texts.append(difference_text(row.to_none, row.to_none_low, row.to_none_high))
             best = difference_text(row.to_best, row.to_best_low, row.to_best_high)
             texts.append(f"{best} ({row.best_other})" if best else "")
             lines.append(f"| {row.label} | " + " | ".join(texts) + " |")
+        if rows.levene.iloc[0] < UNEQUAL:
+            lines += ["", f"The rows deviate differently (Levene's test, p = {rows.levene.iloc[0]:.2g})."]
     return "\n".join(lines) + "\n"
 
 

@@ -101,6 +101,11 @@ class Grid:
         """The paper's numbers (see paper_numbers)."""
         return paper_numbers(self.table.paper or (self.name,))
 
+    def printed(self):
+        """The Cells that the paper's table has in the chosen places, of methods that are not chosen too."""
+        places = [(dataset, model) for dataset in self.table.datasets for model in self.table.models]
+        return [Cell(*place, row.method, row.variant) for place in places for row in recipes.TABLES[self.name].rows]
+
     def run(self, cell, seed):
         """One run of a cell."""
         (row,) = (row for row in self.rows if (row.method, row.variant) == cell[2:])

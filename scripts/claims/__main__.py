@@ -1,0 +1,93 @@
+"""The paper's claims and what the study says of them, from the study's records alone.
+
+python -m scripts.claims                                      # of what is published
+python -m scripts.claims --records results/study/cpu/records --out results/study/cpu
+python -m scripts.claims --readme README.md                   # and its section "What holds"
+
+Writes <out>/claims.md and claims.csv (every contrast of every claim), and into the folder of the records, or without
+--records results/published/study/cpu, tables.md and .csv and the pictures, each PNG with the CSV it is drawn from. The
+same records give the same text, byte for byte.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from engine import cli
+from engine.files import make_folder, write_whole
+from scripts.claims import page, pictures, records, tables
+from scripts.claims.judge import judge
+from scripts.claims.network import Network
+from scripts.grid.grids import ROOT
+
+PUBLISHED = ROOT / "results" / "published"
+SCALE = "cpu"  # of the page in results/published
+
+
+def parser():
+    """The command line."""
+    found = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    add = found.add_argument
+    add("--records", type=Path, metavar="DIR", help=f"of scripts/study.py (default: {PUBLISHED / 'study' / SCALE})")
+    add("--out", type=Path, help="gets claims.md (default: the folder of --records, or results/published)")
+    add("--readme", type=Path, metavar="FILE", help="a page whose section `What holds` is to be written anew")
+    return found
+
+
+def derive(network, folder):
+    """{name: text} of the page's files and {name: text, or a function that draws} of the folder's, and the README's
+    section. folder: of the records, as the page names it.
+    """
+    judgements = judge(network)
+    drawn = pictures.pictures(network)
+    captions = {name: pictures.CAPTIONS[name] for name in drawn}
+    texts = {
+        "claims.md": page.markdown(network, judgements, captions, folder, "python -m scripts.claims"),
+        "claims.csv": page.csv(judgements),
+    }
+    beside = {"tables.md": tables.markdown(network), "tables.csv": tables.csv(network)}
+    for name, (frame, draw) in drawn.items():
+        beside |= {f"{name}.csv": tables.as_csv(frame), f"{name}.png": draw}
+    return texts, beside, page.what_holds(network, judgements)
+
+
+def write(files, out):
+    """Write {name: text, or a function that draws} into a folder."""
+    make_folder(out)
+    for name, content in files.items():
+        data = content.encode() if isinstance(content, str) else pictures.png(content)
+        write_whole(out / name, lambda file, data=data: file.write(data))
+
+
+def publish(folder, out, readme=None):
+    """Derive all that follows from the records in a folder, of its first network, and write it."""
+    study = records.read(folder)
+    for model in study.models:
+        place = out if model == study.models[0] else out / model
+        beside = folder if model == study.models[0] else folder / model
+        texts, others, section = derive(Network(study, model), os.path.relpath(beside, place))
+        page_text = page.with_section(readme, section) if readme else None
+        write(others, beside)
+        write(texts, place)
+        if readme:
+            write_whole(readme, lambda file, text=page_text: file.write(text.encode()))
+        print(section)
+        print(f"written to {place / 'claims.md'} and {beside}")
+
+
+def make(args):
+    """Do what a command line asks for."""
+    folder = args.records or PUBLISHED / "study" / SCALE
+    publish(folder, args.out or (args.records or PUBLISHED), args.readme)
+    return 0
+
+
+def main(arguments=None):
+    """Derive what a command line says; the exit status (see cli.explain)."""
+    args = parser().parse_args(arguments)
+    return cli.explain(lambda: make(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

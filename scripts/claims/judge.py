@@ -1,0 +1,149 @@
+"""What a network's records say of contrasts and claims.
+
+A part of a claim is decided where its interval in the additive model excludes zero; where Levene's test finds that
+cells deviate differently, only where the paired interval does so on the same side. Fewer than three seeds decide
+nothing. A claim holds where all its parts do, which needs no correction for their number. It does not hold where a part
+is decided against it and stays so after Holm's correction, as any of them would do.
+"""
+
+import functools
+import math
+from dataclasses import dataclass
+
+from scripts.claims.catalogue import Claim, Contrast, catalogue
+from scripts.claims.measures import MEASURES
+from scripts.grid import statistics
+from scripts.grid.statistics import Interval
+
+FEWEST = 3  # seeds
+HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
+NO_VERDICT, UNTESTABLE = "no verdict yet", "not testable here"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One contrast in one network.
+
+    label: of the contrast; seeds: the fewest that one of its cells has; complete: whether all have those of the design;
+    pooled, paired: its Intervals; best: that of the best epoch's weights, or None; paper: of the paper's numbers, or
+    None; unequal: whether the pooled interval does not decide alone.
+    """
+
+    contrast: Contrast
+    label: str
+    seeds: int
+    complete: bool
+    pooled: Interval
+    paired: Interval
+    best: Interval | None
+    paper: Interval | None
+    unequal: bool
+
+    @property
+    def digits(self):
+        """Of what is printed."""
+        return MEASURES[self.contrast.measure].digits
+
+    @property
+    def side(self):
+        """-1 or 1 where it is decided, else 0."""
+        side = self.pooled.side if self.seeds >= FEWEST else 0
+        return side if not self.unequal or side == self.paired.side else 0
+
+    @property
+    def p(self):
+        """The p value by which it is decided, NaN without one."""
+        if self.seeds < FEWEST:
+            return math.nan
+        return max(self.pooled.p, self.paired.p) if self.unequal else self.pooled.p
+
+    @property
+    def verdict(self):
+        """Of a part of a claim: HOLDS, FAILS, UNDECIDED, or NO_VERDICT before there are seeds enough."""
+        if self.seeds < FEWEST:
+            return NO_VERDICT
+        return {0: UNDECIDED, 1: HOLDS, -1: FAILS}[self.side * self.contrast.says]
+
+    @property
+    def paper_decides(self):
+        """Whether the paper's own numbers decide it on the claim's side; True where it prints none."""
+        return self.paper is None or self.paper.side == self.contrast.says
+
+    @property
+    def excludes_paper(self):
+        """Whether the paper's own difference lies outside the interval."""
+        if self.paper is None or self.seeds < FEWEST:
+            return False
+        intervals = (self.pooled, self.paired) if self.unequal else (self.pooled,)
+        return all(interval.excludes(self.paper.mean) for interval in intervals)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A claim with the Findings of its parts and of what stands beside them; floor: why nothing can be told, or ""."""
+
+    claim: Claim
+    parts: tuple
+    beside: tuple
+    floor: str
+
+    @functools.cached_property
+    def corrected(self):
+        """The parts' p values after Holm."""
+        return statistics.holm([part.p for part in self.parts])
+
+    @property
+    def verdict(self):
+        """One of the five."""
+        if self.floor:
+            return UNTESTABLE
+        verdicts = [part.verdict for part in self.parts]
+        if any(v == FAILS and p < statistics.LEVEL for v, p in zip(verdicts, self.corrected)):
+            return FAILS
+        if NO_VERDICT in verdicts:
+            return NO_VERDICT
+        return HOLDS if set(verdicts) == {HOLDS} and not self.claim.absent else UNDECIDED
+
+    @property
+    def final(self):
+        """Whether all seeds of the design are there."""
+        return all(part.complete for part in self.parts)
+
+    def count(self, verdict):
+        """How many parts have a verdict."""
+        return sum(part.verdict == verdict for part in self.parts)
+
+
+def finding(network, contrast):
+    """The Finding of a contrast."""
+    cells, measure = list(contrast.weights), contrast.measure
+    group = network.group_of(cells)
+    values = network.values(measure, group)
+    model = network.additive(measure, group)
+    best = None
+    if MEASURES[measure].best:
+        best = network.additive(measure, group, best=True).contrast(contrast.weights)
+    return Finding(
+        contrast,
+        contrast.words or " - ".join(map(network.label, cells)),
+        min(len(values.get(cell, ())) for cell in cells),
+        all(len(values.get(cell, ())) >= network.wanted(cell, measure) for cell in cells),
+        model.contrast(contrast.weights),
+        statistics.paired(values, contrast.weights)[0],
+        best,
+        statistics.welch(contrast.paper) if contrast.paper else None,
+        model.unequal,
+    )
+
+
+def judge(network):
+    """The Judgements of all claims that the network's study has parts of."""
+    return [
+        Judgement(
+            claim,
+            tuple(finding(network, contrast) for contrast in claim.parts),
+            tuple(finding(network, contrast) for contrast in claim.beside),
+            claim.floor(network),
+        )
+        for claim in catalogue(network)
+    ]
