@@ -22,8 +22,10 @@ import json
 import os
 import pickle
 import platform
+import re
 import struct
 import tempfile
+import time
 import warnings
 import zipfile
 from pathlib import Path
@@ -35,6 +37,9 @@ import torch
 import recipes
 
 OTHER_RECIPE = "give its --out, or the file alone without --table"  # what helps where an evaluation finds one
+LONGEST_NAME = 150  # characters of a file's name that its unfinished file has, too; names may have 255
+UNFINISHED = re.compile(r"\.[^.].*-\d+\.tmp$")  # the end of their names
+ABANDONED = 24 * 3600  # seconds
 
 ROOT = Path(__file__).resolve().parent.parent  # of the checkout
 
@@ -54,21 +59,34 @@ class RunFailed(Exception):
 def write_whole(path, write):
     """Let write(file) fill a binary file that appears under its name only when it is complete.
 
+    Several processes may write one path: each has an unfinished file of its own, and the last one stays. Unfinished
+    files that killed processes left in the folder are removed after a day.
+
     Raises RunFailed, and leaves what was there before, if it cannot be written (disk full, no permission).
     """
     path = Path(path)
-    temporary = path.with_name(f"{path.name}.tmp")
+    unfinished = path.with_name(f"{path.name[:LONGEST_NAME]}.{platform.node()[:64]}-{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with unfinished.open("wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
-        raise RunFailed(f"cannot write {path} ({error}); what was saved before is whole") from error
+        unfinished.replace(path)
+        remove_abandoned(path.parent)
+    except (OSError, RuntimeError) as error:
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error  # torch.save hides a full disk
+        raise RunFailed(f"cannot write {path} ({cause}); what was saved before is whole") from error
     finally:
         with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            unfinished.unlink(missing_ok=True)
+
+
+def remove_abandoned(folder):
+    """Remove the unfinished files in a folder that nobody has written to for a day."""
+    for file in folder.glob("*.tmp"):
+        with contextlib.suppress(OSError):  # its owner, or another process, was faster
+            if UNFINISHED.search(file.name) and time.time() - file.stat().st_mtime > ABANDONED:
+                file.unlink()
 
 
 def make_folder(path, flag="--out"):

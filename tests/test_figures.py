@@ -3,18 +3,22 @@
 import itertools
 import json
 import math
+import os
+import subprocess
+import sys
 import warnings
 
 import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib.colors import to_rgb
 from PIL import Image
 
 import recipes
 from data.corruptions import SCORED
-from engine.files import BadInput, RunFiles
+from engine.files import ROOT, BadInput, RunFailed, RunFiles
 from scripts.figures import charts, demo_figures
 
 METHODS = list(charts.STYLES)
@@ -116,6 +120,66 @@ def test_the_demos_curves_have_the_same_styles(tmp_path, drawn):
     for line, method in zip(lines, ("none", "patchup_soft")):
         assert line.get_color() == charts.STYLES[method].color and line.get_marker() == charts.STYLES[method].marker
         assert list(line.get_ydata()) == [9.5, 5.5, 4.5]
+
+
+def test_the_demos_labels_say_which_share_of_which_class_they_are():
+    target = torch.tensor([0.0, 0.375, 0.0, 0.625])
+    assert demo_figures.shares(target, list("abcd")) == "62 % d + 38 % b"
+    assert demo_figures.shares(torch.eye(4)[1], range(4)) == "1"
+
+
+def test_below_the_demos_mixed_pictures_stand_the_shares_that_beside_them_are_white(tmp_path, drawn):
+    recipe = recipes.resolve("digits", "preactresnet18", "none", width=4)
+    demo_figures.mixed_batch(recipe, *recipes.objects(recipe, tmp_path), tmp_path / "batch.png")
+    axes = np.reshape(drawn[0].axes, (len(demo_figures.PICTURES) + 1, 2, demo_figures.SHOWN))
+    labels = [axis.get_xlabel() for axis in axes[0, 0]]
+    assert all(label in "0123456789" for label in labels)
+    for (method, _), (mixed, own) in zip(demo_figures.PICTURES, axes[1:]):
+        texts = [axis.get_xlabel() for axis in mixed]
+        if method in ("cutout", "dropblock"):
+            assert texts == labels
+        elif method in ("mixup", "cutmix", "manifold_mixup"):
+            assert any("+" in text for text in texts)
+            for text, label, axis in zip(texts, labels, own):
+                if "+" in text:  # else the other sample has the same label
+                    shares = {name: float(share) for share, name in (part.split(" % ") for part in text.split(" + "))}
+                    assert shares[label] == pytest.approx(100 * axis.images[0].get_array().mean(), abs=0.6)
+
+
+# ---- how pictures are written ----
+
+
+def test_a_picture_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    def half(figure, file, **options):
+        file.write(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(charts.plt.Figure, "savefig", half)
+    for path, write in (
+        (tmp_path / "a.png", lambda path: demo_figures.finish(charts.plt.figure(), path)),
+        (tmp_path / "b.pdf", lambda path: charts.write(charts.plt.figure(), path.with_suffix(""), "A caption.")),
+    ):
+        path.write_text("old")
+        with pytest.raises(RunFailed, match=f"cannot write {path}"):
+            write(path)
+        assert path.read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.pdf"]
+    charts.plt.close("all")
+
+
+def test_all_that_draws_does_so_where_a_notebooks_settings_are_inherited():
+    """matplotlib cannot even be imported with the backend of a notebook that it does not find."""
+    code = """if True:
+        import importlib, pkgutil, sys
+        import scripts
+        for module in pkgutil.walk_packages(scripts.__path__, "scripts."):
+            importlib.import_module(module.name)
+        from matplotlib import pyplot
+        pyplot.figure().savefig(sys.stdout.buffer)
+    """
+    environment = os.environ | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    process = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True)
+    assert process.stdout.startswith(b"\x89PNG"), process.stderr.decode()
 
 
 # ---- what is drawn is what was given ----

@@ -387,6 +387,12 @@ def test_a_failed_run_is_named_and_the_others_go_on(tmp_path):
     assert "| Cutout | missing |" in printed and "| No Mixup | missing" not in printed
 
 
+def test_the_demo_says_no_seconds_to_be_the_best():
+    assert {metric.name: metric.better for metric in recipes.TABLES["demo"].metrics} == {
+        "test_error": "lower", "test_nll": "lower", "seconds": ""
+    }  # fmt: skip
+
+
 # ---- the demo's picture ----
 
 

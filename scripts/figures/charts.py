@@ -15,20 +15,17 @@ import math
 import string
 from typing import NamedTuple
 
-import matplotlib
 import numpy as np
-
-from data.corruptions import HELD_OUT, SCORED
-from engine.files import BadInput, make_folder, write_whole
-from recipes import LABELS
-from scripts.grid import comparison
-
-matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
+
+from data.corruptions import HELD_OUT, SCORED
+from engine.files import BadInput, make_folder, write_whole
+from recipes import LABELS
+from scripts.grid import comparison
 
 COLUMN, PAGE, TALL = 3.3, 6.9, 8.8  # inches: the width of a column and of both, and a page's height less its caption
 DPI = 300
@@ -341,12 +338,16 @@ def methods_in_words(cells, networks):
     return ", ".join(words)
 
 
+def save(figure, path, **options):
+    """Write a figure to path, whole or not at all, in the format that its suffix says; options: savefig's."""
+    write_whole(path, lambda file: figure.savefig(file, format=path.suffix[1:], **options))
+
+
 def write(figure, path, text):
     """Write <path>.png, <path>.pdf and the caption <path>.txt, each whole; the caption."""
     make_folder(path.parent)
-    for suffix, extra in (("pdf", {"metadata": {"CreationDate": None}}), ("png", {})):  # the same data, the same file
-        name = path.with_name(f"{path.name}.{suffix}")
-        write_whole(name, lambda file, suffix=suffix, extra=extra: figure.savefig(file, format=suffix, **extra))
+    save(figure, path.with_name(f"{path.name}.pdf"), metadata={"CreationDate": None})  # the same data, the same file
+    save(figure, path.with_name(f"{path.name}.png"))
     plt.close(figure)
     write_whole(path.with_name(f"{path.name}.txt"), lambda file: file.write(f"{text}\n".encode()))
     return text

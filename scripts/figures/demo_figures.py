@@ -7,7 +7,7 @@ import torch
 
 import data
 import recipes
-from scripts.figures.charts import plt, styles
+from scripts.figures.charts import plt, save, styles
 
 SHOWN = 6  # samples of a batch
 BATCH = 20
@@ -45,18 +45,18 @@ def error_curves(logs, path):
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
     axes.legend(ncols=2, fontsize="small")
-    save(figure, path)
+    finish(figure, path)
 
 
 def mixed_batch(recipe, datasets, net, path):
-    """One batch as every method mixes it, and beside it which share of every feature is still the sample's own.
+    """One batch as every method mixes it, with its labels, and which share of every feature is still the sample's own.
 
     At layer 0 the images; at layer 1 the first channel of conv1's output, and that channel's mask. Every method has the
     hyper-parameters of the recipe's data set and network.
     """
     x, y = next(datasets.train.batches(BATCH, "cpu"))
-    figure, axes = plt.subplots(len(PICTURES) + 1, 2 * SHOWN, figsize=(2 * SHOWN, len(PICTURES) + 1))
-    draw_row(axes[0, :SHOWN], to_pixels(x[:SHOWN], datasets))
+    figure, axes = plt.subplots(len(PICTURES) + 1, 2 * SHOWN, figsize=(2.3 * SHOWN, 1.15 * (len(PICTURES) + 1)))
+    draw_row(axes[0, :SHOWN], to_pixels(x[:SHOWN], datasets), [f"{datasets.classes[label]}" for label in y[:SHOWN]])
     axes[0, 0].set_ylabel("the batch", rotation=0, ha="right", va="center")
     axes[0, SHOWN].text(0, 0.5, "share of the sample's own: white 1, black 0", va="center")
     for axis in axes[0, SHOWN:]:
@@ -65,13 +65,15 @@ def mixed_batch(recipe, datasets, net, path):
     for row, (method, k) in zip(axes[1:], PICTURES):
         with torch.no_grad():
             h = x if k == 0 else net.stages[0](x)
-        batch, own = mixed_and_own(regularizer_at(recipe, method, k), k, h, x, y, net)
-        draw_row(row[:SHOWN], to_pixels(batch, datasets) if k == 0 else stretched(batch[:, :1]))
+        regularizer = regularizer_at(recipe, method, k)
+        batch, own = mixed_and_own(regularizer, k, h, x, y, net)
+        labels = [shares(target, datasets.classes) for target in regularizer.target[:SHOWN]]
+        draw_row(row[:SHOWN], to_pixels(batch, datasets) if k == 0 else stretched(batch[:, :1]), labels)
         draw_row(row[SHOWN:], own[:, :1])
         label = f"{recipes.LABELS[method]}, {'input' if k == 0 else 'conv1'}"
         row[0].set_ylabel(label, rotation=0, ha="right", va="center")
-    figure.subplots_adjust(wspace=0.08, hspace=0.08)
-    save(figure, path)
+    figure.subplots_adjust(wspace=0.08, hspace=0.25)
+    finish(figure, path)
 
 
 def regularizer_at(recipe, method, k, classes=None, **options):
@@ -135,15 +137,23 @@ def stretched(h):
     return (h - h.min()) / (h.max() - h.min())
 
 
-def draw_row(axes, pictures):
-    """A row of pictures [B, 1 or 3, H, W] in [0, 1]."""
+def shares(target, classes):
+    """`62 % 3 + 38 % 8` for a mixed label [C], the largest share first; `3` for one that is whole."""
+    order = [i for i in target.argsort(descending=True).tolist() if target[i] > 0]
+    mixed = [f"{100 * target[i]:.0f} % {classes[i]}" for i in order]
+    return " + ".join(mixed) if len(mixed) > 1 else f"{classes[order[0]]}"
+
+
+def draw_row(axes, pictures, texts=()):
+    """A row of pictures [B, 1 or 3, H, W] in [0, 1], each above its text."""
+    for axis, text in zip(axes, texts):
+        axis.set_xlabel(text, fontsize=6.5, labelpad=2)
     for axis, picture in zip(axes, pictures):
         axis.imshow(picture.permute(1, 2, 0).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axis.set(xticks=[], yticks=[])
 
 
-def save(figure, path):
+def finish(figure, path):
     """Write a picture and close it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100, bbox_inches="tight")
+    save(figure, path, dpi=100, bbox_inches="tight")
     plt.close(figure)

@@ -93,7 +93,8 @@ def run_at(stem, wanted, problems):
     with noted(problems, stem):
         recipe = recipe_at(stem, problems)
         if recipe and wanted and recipe != wanted:
-            run["foreign"] = f"another recipe than the tables': {recipes.differences(recipe, wanted)}"
+            run["foreign"] = "not counted"
+            problems.append(f"{stem} has another recipe than its tables ({recipes.differences(recipe, wanted)})")
         size = {"image_size": 64} if dataset == "folder" else {}  # any: without a recipe its files alone are shown
         known = recipe or wanted or recipes.used(recipes.resolve(dataset, model, method, int(name[4:]), **size))
         files = RunFiles(folder, recipes.restore(known))
@@ -155,11 +156,13 @@ def sound(grid, shown, problems):
     """The runs of a grid that its table can count."""
     runs = []
     for run in grid.runs():
-        with noted(problems, run.files.result):
-            tables.collect(grid, [run]).value.astype(float)
-            runs.append(run)
-            continue
-        shown[run.files.stem]["foreign"] = shown[run.files.stem]["foreign"] or "not counted"
+        there = shown.get(run.files.stem)
+        if there and not there["foreign"]:
+            there["foreign"] = "not counted"
+            with noted(problems, run.files.result):
+                tables.collect(grid, [run]).value.astype(float)
+                there["foreign"] = ""
+                runs.append(run)
     return runs
 
 
