@@ -1,10 +1,14 @@
 """What several test files use."""
 
+import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+
+from tests import trainings
 
 os.environ["OMP_NUM_THREADS"] = "1"  # of processes that tests start
 torch.set_num_threads(1)  # for networks this small more are slower
@@ -18,19 +22,31 @@ def eager_blending(monkeypatch):
     monkeypatch.setattr(blend, "kernel", blend.blended)
 
 
+@pytest.fixture(scope="session")
+def finished_runs(tmp_path_factory):
+    """finished_runs(method, seed, **recipe fields): a folder with a run that is trained once for all tests."""
+    kept = {}
+
+    def finished(method, seed, **fields):
+        key = method, seed, tuple(sorted(fields.items()))
+        if key not in kept:
+            kept[key] = tmp_path_factory.mktemp("finished")
+            trainings.train_tiny(method, seed, kept[key], **fields)
+        return kept[key]
+
+    return finished
+
+
 @pytest.fixture
-def train_tiny(tmp_path):
-    """train.run for a few steps on digits with a very narrow network: train_tiny(method="none", **recipe fields)."""
-    import recipes
-    import train
+def train_tiny(tmp_path, finished_runs):
+    """trainings.train_tiny into tmp_path/runs; what was trained before for another test is copied."""
 
-    def run(method="none", seed=0, out=None, checkpoint_minutes=5, **overrides):
-        options = {"width": 4, "epochs": 2, "train_per_class": 4, "batch_size": 16} | overrides
-        recipe = recipes.resolve("digits", "preactresnet18", method, seed, **options)
-        where = {"data_dir": tmp_path, "out": out or tmp_path / "runs", "device": "cpu"}
-        return train.run(recipe, **where, checkpoint_minutes=checkpoint_minutes, quiet=True)
+    def train(method="none", seed=0, out=None, **fields):
+        kept, out = finished_runs(method, seed, **fields), out or tmp_path / "runs"
+        shutil.copytree(kept, out, dirs_exist_ok=True)
+        return json.loads((out / trainings.STEM.format(method, seed)).with_suffix(".json").read_text())
 
-    return run
+    return train
 
 
 @pytest.fixture(scope="session", params=["cifar100", "tiny_imagenet"])

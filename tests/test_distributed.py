@@ -24,11 +24,12 @@ from engine import distributed, files, metrics
 from engine.metrics import logits_of
 from engine.signals import Stopped
 from engine.trainer import Trainer
+from tests.trainings import STEM, assert_same_outcome, outcome
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent
 # 50 images: three batches of 15, shared as 7 and 8, and one of 5, as 2 and 3
 SHARED = {"width": 4, "train_per_class": 5, "batch_size": 15, "epochs": 8}
-STEM = "digits/preactresnet18/{}/seed0"
 METHODS = {method: {} for method in regularizers.METHODS} | {"puzzlemix with clean_lam": {"clean_lam": 1.0}}
 
 
@@ -183,29 +184,12 @@ def command(method, out, *more):
     return [ROOT / "train.py", *where, *given, *more]
 
 
-def outcome(folder, method):
-    """The log, the result and both networks of a finished run, without what depends on time and machine."""
-    stem = folder / STEM.format(method)
-    lines = [json.loads(line) for line in Path(f"{stem}.jsonl").read_text().splitlines()]
-    result = json.loads(Path(f"{stem}.json").read_text())
-    for entry in (*lines, result):
-        for name in ("seconds", "images_per_second", "peak_memory_mib", "environment"):
-            entry.pop(name, None)
-    return lines, result, *(files.load_checkpoint(f"{stem}.{which}.pt")["net"] for which in ("best", "last"))
-
-
-def assert_same_outcome(one, other):
-    assert one[:2] == other[:2]
-    for weights, others in zip(one[2:], other[2:]):
-        assert all(torch.equal(weights[name], others[name]) for name in weights)
-
-
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory):
     """(folder, output) of a run of two ranks whose torchrun was ended by SIGTERM after two epochs."""
     folder = tmp_path_factory.mktemp("pair")
     process = torchrun(2, *command("patchup_soft", folder / "ended", "--checkpoint-minutes=0"))
-    log, deadline = (folder / "ended" / STEM.format("patchup_soft")).with_suffix(".jsonl"), time.monotonic() + 120
+    log, deadline = (folder / "ended" / STEM.format("patchup_soft", 0)).with_suffix(".jsonl"), time.monotonic() + 120
     while process.poll() is None and not (log.exists() and log.read_text().count("\n") >= 2):
         assert time.monotonic() < deadline
         time.sleep(0.01)

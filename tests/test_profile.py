@@ -122,6 +122,7 @@ def test_a_folder_that_cannot_be_is_refused_in_one_line(place, tmp_path, capsys,
     assert (tmp_path / "file").read_text() == "mine" and list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
+@pytest.mark.slow
 def test_of_two_processes_rank_0_writes(tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += [str(ROOT / "train.py"), *RUN, *SMALL, "--method", "none", "--profile", str(tmp_path)]

@@ -64,6 +64,16 @@ def assert_same_run(one, other):
 # ---- a real Slurm ----
 
 
+def test_nothing_is_installed_unless_that_is_asked_for(monkeypatch):
+    calls = []
+    monkeypatch.setattr(slurm_cluster.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(slurm_cluster.os, "environ", {"PATH": ""})
+    monkeypatch.setattr(slurm_cluster.shutil, "which", lambda name: None)
+    monkeypatch.setattr(slurm_cluster.subprocess, "run", lambda *command, **_: calls.append(command))
+    assert "PATCHUP_TEST_INSTALL_SLURM=1 installs it" in slurm_cluster.missing() and not calls
+
+
+@pytest.mark.slow
 def test_a_grid_through_slurm_that_is_left_and_come_back_to_equals_the_local_one(cluster, tmp_path):
     grid = ["demo", "--methods", "none", "patchup_hard", "--seeds", "2"]
     grid += ["--width", "4", "--epochs", "3", "--train-per-class", "4"]
@@ -109,6 +119,7 @@ def signal_step(name, job):
     slurm_cluster.output("scancel", f"--signal={name}", f"{number}.0")
 
 
+@pytest.mark.slow
 def test_signalled_killed_and_cancelled_jobs(cluster, tmp_path):
     """A job is signalled as at its time limit, a run is killed, a job is killed, a job is cancelled."""
     flags = ("--checkpoint-minutes", 0, "--jobs", 2, "--epochs", 60)  # time to catch each while it trains

@@ -337,6 +337,7 @@ def demo(out, *more):
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_the_demo_is_interrupted_goes_on_and_is_not_repeated(tmp_path):
     runs = tmp_path / "runs-width4-epochs3/digits/preactresnet18"
     process = demo(tmp_path, "--seeds", "2", "--checkpoint-minutes", "0", "--jobs", "1")
@@ -375,6 +376,7 @@ def test_the_demo_is_interrupted_goes_on_and_is_not_repeated(tmp_path):
     assert results == {path: path.stat().st_mtime_ns for path in runs.rglob("seed*.json")}
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_named_and_the_others_go_on(tmp_path):
     broken = tmp_path / "runs-width4-epochs3/digits/preactresnet18/cutout/seed0.checkpoint.pt"
     broken.parent.mkdir(parents=True)

@@ -27,30 +27,20 @@ from engine.signals import Stopped
 from engine.trainer import Trainer, compile_stages, learning_rate
 from models.staged import StagedNet
 from regularizers.mixup import ManifoldMixup
+from tests import trainings
+from tests.trainings import TINY, assert_same_outcome, outcome
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def tensors_equal(one, other):
-    """Whether two state dicts hold the same bits."""
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+@pytest.fixture
+def train_tiny(tmp_path):
+    """trainings.train_tiny into tmp_path/runs, trained anew at every call: that is what is tested here."""
 
+    def train(method="none", seed=0, out=None, **more):
+        return trainings.train_tiny(method, seed, out or tmp_path / "runs", **more)
 
-def outcome(folder, stem="digits/preactresnet18/none/seed0"):
-    """All of a finished run that must not depend on interruptions: weights, metrics of every epoch, result."""
-    stem = folder / stem
-    lines = [json.loads(line) for line in Path(f"{stem}.jsonl").read_text().splitlines()]
-    result = json.loads(Path(f"{stem}.json").read_text())
-    for entry in (*lines, result):
-        for name in ("seconds", "images_per_second", "peak_memory_mib", "environment"):
-            entry.pop(name, None)
-    best, last = (files.load_checkpoint(f"{stem}.{which}.pt")["net"] for which in ("best", "last"))
-    return lines, result, best, last
-
-
-def assert_same_outcome(one, other):
-    assert one[:2] == other[:2]
-    assert tensors_equal(one[2], other[2]) and tensors_equal(one[3], other[3])
+    return train
 
 
 # ---- what is measured ----
@@ -137,8 +127,7 @@ def test_global_generators_do_not_matter(train_tiny, tmp_path):
         torch.manual_seed(noise)
         np.random.seed(noise)
         train_tiny("patchup_hard", out=tmp_path / str(noise))
-    where = "digits/preactresnet18/patchup_hard/seed0"
-    assert_same_outcome(outcome(tmp_path / "1", where), outcome(tmp_path / "2", where))
+    assert_same_outcome(outcome(tmp_path / "1", "patchup_hard"), outcome(tmp_path / "2", "patchup_hard"))
 
 
 def test_seeds_differ(train_tiny):
@@ -175,8 +164,7 @@ def test_every_method_goes_on_bit_for_bit(method, train_tiny, tmp_path, monkeypa
             with pytest.raises(Killed):
                 train_tiny(method, out=tmp_path / "parts", checkpoint_minutes=0, **options)
     train_tiny(method, out=tmp_path / "parts", checkpoint_minutes=0, **options)
-    where = f"digits/preactresnet18/{method}/seed0"
-    assert_same_outcome(outcome(tmp_path / "whole", where), outcome(tmp_path / "parts", where))
+    assert_same_outcome(outcome(tmp_path / "whole", method), outcome(tmp_path / "parts", method))
 
 
 def command(out, *more):
@@ -205,6 +193,7 @@ def interrupt(out, number, changes):
     return process.returncode, errors
 
 
+@pytest.mark.slow
 def test_a_real_process_killed_and_stopped_again_and_again(tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     subprocess.run(command(whole), check=True, capture_output=True)
@@ -217,15 +206,17 @@ def test_a_real_process_killed_and_stopped_again_and_again(tmp_path):
         assert f"train.py: stopped by {name} and saved; the same command goes on from here" in errors
         assert "Traceback" not in errors
     subprocess.run(command(parts), check=True, capture_output=True)
-    where = "digits/preactresnet18/patchup_soft/seed0"
-    assert_same_outcome(outcome(whole, where), outcome(parts, where))
-    left = sorted(path.name for path in (parts / where).parent.iterdir())
+    assert_same_outcome(outcome(whole, "patchup_soft"), outcome(parts, "patchup_soft"))
+    left = sorted(path.name for path in (parts / "digits/preactresnet18/patchup_soft").iterdir())
     assert left == ["seed0.best.pt", "seed0.json", "seed0.jsonl", "seed0.last.pt"]
 
 
 def test_a_finished_run_is_left_alone_and_another_recipe_refused(train_tiny, tmp_path):
-    result = train_tiny()
     path = tmp_path / "runs/digits/preactresnet18/none/seed0.json"
+    path.parent.mkdir(parents=True)
+    path.with_suffix(".failed").touch()
+    result = train_tiny()
+    assert not path.with_suffix(".failed").exists()
     stamp = path.stat().st_mtime_ns
     assert train_tiny() == result and path.stat().st_mtime_ns == stamp
     with pytest.raises(BadInput, match=r"has another recipe \(lr 0.02 there, 0.2 here\): give another --out"):
@@ -242,9 +233,6 @@ def unfinished(train_tiny, tmp_path, monkeypatch):
     files = RunFiles(tmp_path / "runs", recipes.resolve("digits", "preactresnet18", "none", **TINY))
     assert files.checkpoint.exists() and files.checkpoint_before.exists()
     return files
-
-
-TINY = {"width": 4, "epochs": 2, "train_per_class": 4, "batch_size": 16}
 
 
 def test_unfinished_with_another_recipe_is_refused(unfinished, train_tiny):
