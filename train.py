@@ -63,8 +63,6 @@ def run(
         if not quiet:
             print(f"{files.result} is there already ({result['images']['train']} training images)")
         return result
-    if not checkpoint_minutes >= 0:
-        raise BadInput(f"--checkpoint-minutes must be at least 0, not {checkpoint_minutes}")
     device = select_device(device)
     set_up_backends(device, deterministic)
     trainer = build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet, graphs)
@@ -91,12 +89,19 @@ def profile(recipe, folder, *, data_dir, device, workers, deterministic):
     return profiling.profile(trainer, folder)
 
 
+def require_possible(recipe, device, processes, graphs, checkpoint_minutes):
+    """Raise BadInput for flags that no run of the recipe can have; device None: one that is not known yet."""
+    if not checkpoint_minutes >= 0:
+        raise BadInput(f"--checkpoint-minutes must be at least 0, not {checkpoint_minutes}")
+    if graphs and (processes > 1 or recipe.amp == "fp16" or (device and device.type != "cuda")):
+        raise BadInput("--graphs is for one process on a CUDA device, without --amp fp16")
+    if device and recipe.amp == "fp16" and device.type != "cuda":
+        raise BadInput("--amp fp16 needs a CUDA device; on a CPU there is bf16")
+
+
 def build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet, graphs=False):
     """The engine.Trainer of a recipe. Raises BadInput or data.DataError where device or images do not do."""
-    if graphs and (device.type != "cuda" or distributed.size() > 1 or recipe.amp == "fp16"):
-        raise BadInput("--graphs is for one process on a CUDA device, without --amp fp16")
-    if recipe.amp == "fp16" and device.type != "cuda":
-        raise BadInput("--amp fp16 needs a CUDA device; on a CPU there is bf16")
+    require_possible(recipe, device, distributed.size(), graphs, checkpoint_minutes)
     with distributed.first_on_each_node():  # it leaves decoded images for the others
         datasets, net = recipes.objects(recipe, data_dir, workers)
     fewest = min(map(len, (datasets.train, datasets.val, datasets.test)))

@@ -41,6 +41,8 @@ LONGEST_NAME = 150  # characters of a file's name that its unfinished file has, 
 UNFINISHED = re.compile(r"\.[^.].*-\d+\.tmp$")  # the end of their names
 ABANDONED = 24 * 3600  # seconds
 
+FLOCK = "hhqqi"  # Linux's struct flock: type, whence, start, length, process
+
 ROOT = Path(__file__).resolve().parent.parent  # of the checkout
 
 
@@ -162,20 +164,31 @@ def _lock_file(path, what):
                 file.flush()
                 return file
             file.close()  # its last owner has just removed it
-        except (BlockingIOError, PermissionError):
+        except (BlockingIOError, PermissionError) as error:
             with contextlib.suppress(FileNotFoundError):  # its owner has just removed it
-                owner = path.read_text().strip() or "of unknown number"
-                raise Locked(f"{what} by process {owner}") from None
+                raise _refusal(path, what, error) from None
         except OSError as error:
             raise BadInput(f"cannot lock {path} ({error.strerror}): give another --out") from error
 
 
+def _refusal(path, what, error):
+    """The exception that says why the lock file at path cannot be locked."""
+    if isinstance(error, BlockingIOError) or is_locked(path):
+        owner = path.read_text().strip() or "of unknown number"
+        return Locked(f"{what} by process {owner}")
+    held = " and nobody holds it" if os.access(path, os.R_OK, effective_ids=True) else ""
+    return BadInput(f"{path} belongs to user {path.stat().st_uid}{held}: remove it, or give another --out")
+
+
 def is_locked(path):
-    """Whether another process holds the lock file at path. Not for its holder, who would lose the lock by looking."""
-    question = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)  # struct flock of Linux
+    """Whether another process holds the lock file at path. Not for its holder, who would lose the lock by looking.
+
+    It asks without taking the lock, so that a process that starts meanwhile is not refused; this works on NFS too.
+    """
+    question = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     try:
         with path.open("rb") as file:
-            return struct.unpack("hhqqi", fcntl.fcntl(file, fcntl.F_GETLK, question))[0] != fcntl.F_UNLCK
+            return struct.unpack(FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, question))[0] != fcntl.F_UNLCK
     except OSError:
         return False
 

@@ -1,5 +1,7 @@
 """A command that launches small runs on digits, for the tests of launchers: python -m tests.digits_grid --out DIR."""
 
+import contextlib
+import subprocess
 import sys
 
 import recipes
@@ -9,6 +11,13 @@ from scripts.grid import launcher
 from scripts.grid.job import Job
 
 SMALL = {"width": 4, "train_per_class": 4, "batch_size": 16, "epochs": 30}
+HOLDER = """
+import fcntl, sys
+file = open(sys.argv[1], "a+")
+fcntl.lockf(file, fcntl.LOCK_EX)
+print("held", flush=True)
+input()
+"""
 
 
 def job(args, method, seed=0, **overrides):
@@ -32,6 +41,26 @@ def make_parser():
     launcher.add_flags(parser)
     cli.add_run_flags(parser, "gets the results")
     return parser
+
+
+def flags(out, *more):
+    """The command line of runs on the CPU in a folder."""
+    return ["--out", str(out), "--data-dir", str(out), "--device", "cpu", *map(str, more)]
+
+
+def arguments(out, *more):
+    """The parsed command line of runs on the CPU in a folder."""
+    return make_parser().parse_args(flags(out, *more))
+
+
+@contextlib.contextmanager
+def holder(path):
+    """Another process holds the lock file at path until release() is called."""
+    command = [sys.executable, "-c", HOLDER, path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield lambda: process.communicate("\n")
+        process.kill()
 
 
 def main(arguments=None):

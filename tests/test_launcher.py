@@ -1,229 +1,22 @@
-"""launcher.py: many runs at a time, interrupted, killed, failed, shared with other launchers; and the dry run."""
+"""launcher.py and what it needs, without processes: states, places, display, refusals; and the dry run."""
 
-import concurrent.futures
-import contextlib
 import io
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
 
 import data
 import recipes
-from engine.files import ROOT, BadInput, RunFiles, load_checkpoint
+from engine.files import ROOT, BadInput, RunFiles
 from scripts import stress
 from scripts.grid import estimates, launcher
 from scripts.grid.job import Job, perform, with_torchrun
 from scripts.grid.status import Status
 from tests import digits_grid
+from tests.digits_grid import arguments, holder
 from tests.trainings import TINY
-
-METHODS = ("none", "cutout")
-LIMIT = 300  # seconds
-HOLDER = """
-import fcntl, sys
-file = open(sys.argv[1], "a+")
-fcntl.lockf(file, fcntl.LOCK_EX)
-print("held", flush=True)
-input()
-"""
-
-
-def flags(out, *more):
-    """The flags of digits_grid.py."""
-    return ["--out", str(out), "--data-dir", str(out), "--device", "cpu", *more]
-
-
-def arguments(out, *more):
-    """The parsed command line of digits_grid.py."""
-    return digits_grid.make_parser().parse_args(flags(out, *more))
-
-
-def launch(out, *more):
-    """Launch from this process, which spares the imports; the exit status."""
-    return digits_grid.main(flags(out, *more))
-
-
-@contextlib.contextmanager
-def launched(out, *more):
-    """The process of the same command, killed if it is still there at the end."""
-    command = [sys.executable, "-m", "tests.digits_grid", *flags(out, *more)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def until(condition, process=None):
-    """Wait until condition() is true; fail after a while, or when the process has ended before."""
-    deadline = time.monotonic() + LIMIT
-    while not condition():
-        assert time.monotonic() < deadline, "it takes too long"
-        assert process is None or process.poll() is None, f"ended too early:\n{process.communicate()}"
-        time.sleep(0.01)
-
-
-@contextlib.contextmanager
-def meanwhile(function):
-    """Call function in a thread; what it raises is raised at the end."""
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        future = pool.submit(function)
-        yield
-        future.result()
-
-
-@contextlib.contextmanager
-def holder(path):
-    """Another process holds the lock file at path until release() is called."""
-    command = [sys.executable, "-c", HOLDER, path]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "held\n"
-        yield lambda: process.communicate("\n")
-        process.kill()
-
-
-def files(out, method, **overrides):
-    """The RunFiles of a run of digits_grid.py."""
-    return digits_grid.job(arguments(out), method, **overrides).files
-
-
-def begun(found):
-    """Whether a run has done an epoch."""
-    return found.log.exists() and bool(found.log.read_text())
-
-
-def owner(found):
-    """The process that trains a run."""
-    return int(found.with_suffix("lock").read_text().split()[0])
-
-
-def outcome(found):
-    """What a finished run has found: test error, NLL, weights."""
-    result = found.finished()
-    return result["test_error"], result["test_nll"], load_checkpoint(found.best)["net"]
-
-
-def assert_undisturbed(out, undisturbed):
-    """Assert that the runs have ended as those that nothing happened to, bit for bit."""
-    for method, expected in undisturbed.items():
-        found = outcome(files(out, method))
-        assert found[:2] == expected[:2]
-        assert all(torch.equal(found[2][name], expected[2][name]) for name in expected[2])
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """{method: outcome} of runs that nothing happened to."""
-    out = tmp_path_factory.mktemp("undisturbed")
-    assert launch(out, "--jobs", "2") == 0
-    return {method: outcome(files(out, method)) for method in METHODS}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
-def test_a_launcher_stopped_or_killed_stops_its_runs_and_the_same_command_goes_on(
-    number, status, tmp_path, undisturbed, capfd
-):
-    runs = [files(tmp_path, method) for method in METHODS]
-    with launched(tmp_path, "--jobs", "2") as process:
-        until(lambda: all(map(begun, runs)), process)
-        pids = [owner(found) for found in runs if not found.finished()]
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=LIMIT)
-    assert process.returncode == status and "Traceback" not in errors
-    if number == signal.SIGINT:
-        assert errors.splitlines()[-1].endswith("stopped by SIGINT and saved; the same command goes on from here")
-        assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
-    assert launch(tmp_path, "--jobs", "2") == 0  # at once: killed launchers' runs may still be saving
-    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
-    assert any("going on at step" in found.output.read_text() for found in runs), "they were stopped on the way"
-    assert "60/60" in capfd.readouterr().err, "the bar counts the epochs of all runs"
-    assert_undisturbed(tmp_path, undisturbed)
-
-
-@pytest.mark.slow
-def test_a_killed_run_is_tried_again_and_goes_on_from_its_checkpoint(tmp_path, undisturbed, capfd):
-    found = files(tmp_path, "none")
-
-    def kill():
-        until(lambda: found.checkpoint_before.exists() and begun(found))
-        os.kill(owner(found), signal.SIGKILL)
-
-    with meanwhile(kill):
-        assert launch(tmp_path, "--checkpoint-minutes", "0", "--jobs", "2") == 0
-    assert "failed" not in capfd.readouterr().err
-    assert "going on at step" in found.output.read_text() and not found.failed.exists()
-    assert_undisturbed(tmp_path, undisturbed)
-
-
-def test_a_run_that_fails_is_tried_twice_and_named_while_the_others_go_on(tmp_path, capfd):
-    assert launch(tmp_path, "--methods", "cutout", "none", "--lr", "1e30", "--jobs", "1") == 1
-    bad, good, errors = files(tmp_path, "cutout", lr=1e30), files(tmp_path, "none"), capfd.readouterr().err
-    assert bad.output.read_text().count("python -m train") == 2
-    assert good.result.stat().st_mtime < bad.failed.stat().st_mtime, "the second try comes after the others"
-    assert "failed: digits/preactresnet18/cutout/seed0 (exit status 1)" in errors and "Traceback" not in errors
-    assert "  train.py: the loss is not finite at step" in errors
-    happened, *lines = bad.failed.read_text().splitlines()
-    assert happened == "exit status 1" and "not finite" in lines[-1]
-    assert bad.state().name == "failed" and good.state().name == "finished"
-
-
-def test_bad_input_is_not_tried_again(tmp_path, capfd):
-    broken = files(tmp_path, "cutout")
-    broken.stem.parent.mkdir(parents=True)
-    broken.checkpoint.write_bytes(b"no checkpoint")
-    assert launch(tmp_path, "--methods", "cutout") == 1
-    assert broken.output.read_text().count("python -m train") == 1
-    errors = capfd.readouterr().err
-    assert "seed0 (exit status 2)" in errors and "seed0.checkpoint.pt is damaged or no checkpoint of train.py" in errors
-
-
-@pytest.mark.slow
-def test_two_processes_train_a_run_and_their_exit_status_is_heard(tmp_path, capfd):
-    broken, good = files(tmp_path, "cutout", epochs=1), files(tmp_path, "none", epochs=1)
-    broken.stem.parent.mkdir(parents=True)
-    broken.checkpoint.write_bytes(b"no checkpoint")
-    assert launch(tmp_path, "--gpus-per-run", "2", "--jobs", "2", "--epochs", "1") == 1
-    assert good.finished()["processes"] == 2
-    assert "cutout/seed0 (exit status 2)" in capfd.readouterr().err
-
-
-@pytest.mark.slow
-def test_a_run_that_another_process_is_at_is_waited_for(tmp_path):
-    taken, other = files(tmp_path, "none"), files(tmp_path, "cutout")
-    taken.stem.parent.mkdir(parents=True)
-    with holder(taken.with_suffix("lock")) as release:
-
-        def wait():
-            until(other.result.exists)
-            assert not taken.output.exists(), "no process is started for it"
-            release()
-
-        with meanwhile(wait):
-            assert launch(tmp_path) == 0
-    assert taken.finished()
-
-
-@pytest.mark.slow
-def test_two_launchers_share_the_runs_and_train_each_once(tmp_path, undisturbed):
-    first = files(tmp_path, METHODS[0])
-    with launched(tmp_path, "--jobs", "1") as process:
-        until(lambda: begun(first), process)
-        assert launch(tmp_path, "--jobs", "1") == 0
-        _, errors = process.communicate(timeout=LIMIT)
-        assert process.returncode == 0, errors
-    for method in METHODS:
-        printed = files(tmp_path, method).output.read_text()
-        assert "going on" not in printed and printed.count("  0%|") == 1, "one bar began"
-    assert_undisturbed(tmp_path, undisturbed)
 
 
 def test_missing_images_are_refused_before_anything_starts(tmp_path):
@@ -234,6 +27,24 @@ def test_missing_images_are_refused_before_anything_starts(tmp_path):
     with pytest.raises(data.DataError, match="tiny-imagenet-200 is missing"):
         launcher.launch([good, Job(recipe, found, (), (found.result,))], args)
     assert not good.files.output.exists()
+
+
+@pytest.mark.parametrize(
+    "flags, fields, message",
+    [
+        ("--checkpoint-minutes nan", {}, "--checkpoint-minutes must be at least 0, not nan"),
+        ("--checkpoint-minutes -1 --launcher slurm", {}, "--checkpoint-minutes must be at least 0, not -1"),
+        ("--graphs", {}, "--graphs is for one process on a CUDA device"),
+        ("--graphs --launcher slurm", {}, "--graphs is for one process on a CUDA device"),
+        ("", {"amp": "fp16"}, "--amp fp16 needs a CUDA device; on a CPU there is bf16"),
+    ],
+)
+def test_flags_that_no_run_can_have_are_refused_before_anything_starts(flags, fields, message, tmp_path):
+    args = arguments(tmp_path, *flags.split())
+    job = digits_grid.job(args, "none", **fields)
+    with pytest.raises(BadInput, match=message):
+        launcher.launch([job], args)
+    assert not list(tmp_path.iterdir())
 
 
 def test_all_commands_of_a_job_are_done_until_one_fails(capsys):
@@ -331,11 +142,6 @@ def log(found, *errors):
     found.stem.parent.mkdir(parents=True, exist_ok=True)
     lines = [{"epoch": i, "val_error": error, "seconds": 10.0 * (i + 1)} for i, error in enumerate(errors)]
     found.log.write_text("".join(json.dumps(line) + "\n" for line in lines))
-
-
-HOLDER = (
-    "import fcntl, sys; f = open(sys.argv[1], 'a+'); fcntl.lockf(f, fcntl.LOCK_EX); print('held', flush=True); input()"
-)
 
 
 def test_states_of_a_run(tmp_path, train_tiny):

@@ -49,6 +49,15 @@ class Job:
         state = self.files.state()
         return state._replace(name="trained") if state.name == "finished" and not self.finished() else state
 
+    def changed_at(self):
+        """The time of the last change in the run's files but what is printed to, as their file system tells it."""
+        times = [0]
+        for path in self.files.stem.parent.glob(f"{self.files.stem.name}.*"):
+            if path != self.files.output:
+                with contextlib.suppress(FileNotFoundError):  # it has just been replaced
+                    times.append(path.stat().st_mtime_ns)
+        return max(times)
+
     def finished(self):
         """Whether all of it is done. Raises BadInput if it was run with another recipe."""
         return bool(self.files.finished()) and all(Path(path).exists() for path in self.results)

@@ -9,14 +9,16 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 
 import torch
 
 import recipes
+import train
 from engine.device import select_device
-from engine.files import BadInput, make_folder
+from engine.files import BadInput, Locked, make_folder
 from engine.signals import Stopped, StopSignals
 from scripts.grid import estimates, slurm
 from scripts.grid.job import note_failure, perform, report, with_torchrun
@@ -24,11 +26,13 @@ from scripts.grid.status import Status
 
 POLL_SECONDS = 0.2
 ELSEWHERE_SECONDS = 2  # between looks at a run that another process is at
+PATIENCE_MINUTES = 60  # of waiting for other processes in whose files nothing changes
 ATTEMPTS = 2
 BAD_INPUT = 2  # the exit status that no second attempt mends
+WAITING = "other processes are at all runs that are left: waiting for them"
 ESTIMATED = (
     "Hours are estimates, of training alone: from a run's own log where it has one, else from a few steps timed here,\n"
-    "alone on the device, of Puzzle Mix or of `none`, than which the other methods take a few percent longer at most."
+    "alone on the device, of Puzzle Mix or of `none`; the other methods take at most a few percent longer than `none`."
 )
 
 
@@ -46,22 +50,28 @@ def launch(jobs, args):
     """Do the jobs that are not finished and return those that failed twice, or once with bad input.
 
     SIGINT, SIGTERM and SIGUSR1 let all runs save and stop, and raise engine.Stopped. Raises BadInput or data.DataError
-    before anything is started, for flags that cannot be together and for images that are missing.
+    before anything is started, for flags that cannot be together and for images that are missing; Locked where other
+    processes are at all runs that are left and nothing changes in their files.
     """
     jobs = [job for job in jobs if not job.finished()]
+    require_possible(jobs, args)
     if args.launcher == "slurm":
         return slurm.launch(jobs, args)
     free = places(args)
     if not jobs:
         return []
     read_images(jobs, args)
-    machine = Machine(jobs, free, args.gpus_per_run)
+    machine, told = Machine(jobs, free, args.gpus_per_run), False
     with StopSignals() as signals, Status(jobs) as status:
         try:
             while machine.busy():
                 if signals.received:
                     raise Stopped(signals.received)
                 machine.start()
+                if machine.waits() and not told:
+                    status.say(f"{WAITING}, until nothing changes in their files for {PATIENCE_MINUTES} minutes")
+                    told = True
+                machine.require_change()
                 time.sleep(POLL_SECONDS)
                 for job in machine.collect():
                     status.say(report(job))
@@ -69,6 +79,16 @@ def launch(jobs, args):
         finally:
             machine.stop()
     return machine.failed
+
+
+def require_possible(jobs, args):
+    """Raise BadInput for flags that no run of a job can have, as train.py does."""
+    if args.launcher == "slurm":
+        device = torch.device("cpu") if args.device == "cpu" else None  # a node's GPU is not known here
+    else:
+        device = select_device(args.device)
+    for job in jobs:
+        train.require_possible(job.recipe, device, args.gpus_per_run, args.graphs, args.checkpoint_minutes)
 
 
 def read_images(jobs, args):
@@ -134,12 +154,30 @@ class Machine:
         self.queue, self.free, self.gpus_per_run = collections.deque(jobs), free, gpus_per_run
         self.running, self.elsewhere, self.failed = {}, {}, []  # job: (process, place); job: time of the last look
         self.attempts = collections.Counter()
+        self.unchanged = {}  # job that another process is at: (the last change in its files, since when it is known)
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["__main__", __name__])  # torch is imported once for all runs
 
     def busy(self):
         """Whether something is still to be done, here or by another process."""
         return bool(self.queue or self.running or self.elsewhere)
+
+    def waits(self):
+        """Whether other processes are at all jobs that are left."""
+        return bool(self.elsewhere) and not self.queue and not self.running
+
+    def require_change(self):
+        """Raise Locked where other processes are at all jobs that are left, and have changed nothing for too long."""
+        left = [*self.queue, *self.running, *self.elsewhere]
+        if left and all(map(self._is_unchanged, left)):
+            raise Locked(
+                f"other processes are at the {len(left)} runs left, but nothing has changed in their files for "
+                f"{PATIENCE_MINUTES} minutes (as {left[0].files.stem}.*): see whether they live, then come back"
+            )
+
+    def _is_unchanged(self, job):
+        change, since = self.unchanged.get(job, (None, time.monotonic()))
+        return time.monotonic() - since >= 60 * PATIENCE_MINUTES and job.changed_at() == change
 
     def start(self):
         """Start jobs while there are places; those that another process is at are looked at again later."""
@@ -157,15 +195,25 @@ class Machine:
         """Whether another process is at the job now; if so, that is noted."""
         taken = job.files.state().name == "running"
         if taken:
-            self.elsewhere[job] = time.monotonic()
+            self._note_elsewhere(job)
         return taken
+
+    def _note_elsewhere(self, job):
+        self.elsewhere[job] = time.monotonic()
+        change = job.changed_at()
+        if job not in self.unchanged or self.unchanged[job][0] != change:
+            self.unchanged[job] = change, time.monotonic()
 
     def _process(self, job, place):
         make_folder(job.files.stem.parent)
         job.files.failed.unlink(missing_ok=True)
         commands = with_torchrun(job.commands, self.gpus_per_run)
         process = self.context.Process(target=work, args=(commands, job.files.output, place))
-        process.start()
+        try:
+            process.start()
+        except OSError as error:
+            mend = f"give a TMPDIR shorter than {tempfile.gettempdir()}, or a higher ulimit"
+            raise BadInput(f"the process of a run cannot start ({error}): {mend}") from error
         return process
 
     def collect(self):
@@ -177,7 +225,7 @@ class Machine:
             del self.running[job]
             self.free.append(place)
             if process.exitcode == os.EX_TEMPFAIL:
-                self.elsewhere[job] = time.monotonic()
+                self._note_elsewhere(job)
             elif process.exitcode:
                 note_failure(job, process.exitcode)
                 self.attempts[job] += 1
