@@ -132,6 +132,7 @@ def summary(trainer, tested):
         "parameters": sum(p.numel() for p in trainer.net.parameters()),
         "images": trainer.image_counts(),
         "classes": len(trainer.datasets.classes),
+        "digest": trainer.datasets.digest,
         "processes": trainer.world,
         "recipe": recipes.used(recipe),
         "environment": environment(trainer.device),

@@ -6,6 +6,7 @@
 Images live below the data directory, never in the repository. FACTS holds what is known of each data set.
 """
 
+import contextlib
 import os
 from dataclasses import dataclass
 from functools import partial
@@ -19,14 +20,28 @@ from .facts import FACTS, Facts
 from .loaders import TRAIN, VAL, Loader, MemoryLoader, Pool, StreamLoader, normalise
 from .splits import split
 
-__all__ = ["FACTS", "Data", "DataError", "Facts", "Loader", "MemoryLoader", "StreamLoader", "load", "normalise"]
+__all__ = [
+    "FACTS",
+    "Data",
+    "DataError",
+    "Facts",
+    "Loader",
+    "MemoryLoader",
+    "StreamLoader",
+    "folder_digest",
+    "load",
+    "normalise",
+]
 
 MEMORY_LIMIT = 4 * 2**30  # bytes of decoded pixels above which a folder's images are streamed
 
 
 @dataclass(frozen=True)
 class Data:
-    """Three loaders, the class names in label order, the images' side in pixels, mean and std of values in 0..1."""
+    """Three loaders, the class names in label order, the images' side in pixels, mean and std of values in 0..1.
+
+    digest: tells these images from others (see Source.digest); empty for images that were made up.
+    """
 
     train: Loader
     val: Loader
@@ -35,6 +50,7 @@ class Data:
     image_size: int
     mean: tuple
     std: tuple
+    digest: str = ""
 
 
 def load(
@@ -70,10 +86,10 @@ def load(
     padding = size // 16 if padding is None else padding
     workers = min(8, os.cpu_count() or 1) if workers is None else workers
     root = Path(data_dir).expanduser()
-    try:
-        pools, classes, loader = _pools(name, root, size, padding, workers)
-    except OSError as error:
-        raise DataError(f"{error.filename or root}: {error.strerror or error}") from error
+    with _system_errors(root):
+        source = facts.reader(root)
+        pools, classes, loader = _pools(name, root, source, size, padding, workers)
+        digest = source.digest(classes, {part: pool.labels for part, pool in pools.items()})
     loader = partial(loader, seed=seed, mean=facts.mean, std=facts.std, flip=facts.flip if flip is None else flip)
 
     everything = {part: np.arange(len(pool.labels)) for part, pool in pools.items()}
@@ -87,13 +103,30 @@ def load(
         image_size=size,
         mean=facts.mean,
         std=facts.std,
+        digest=digest,
     )
 
 
-def _pools(name, root, size, padding, workers):
+def folder_digest(name, data_dir):
+    """The digest of a data set of image files, none of which is decoded. Raises DataError as load does."""
+    root = Path(data_dir).expanduser()
+    with _system_errors(root):
+        source = FACTS[name].reader(root)
+        return source.digest(source.classes, {part: files.labels for part, files in source.parts.items()})
+
+
+@contextlib.contextmanager
+def _system_errors(root):
+    """Turn an OSError below root into a DataError."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{error.filename or root}: {error.strerror or error}") from error
+
+
+def _pools(name, root, source, size, padding, workers):
     """({part: pool}, classes, loader class) for parts train, test and, where a folder has its own, val."""
     facts = FACTS[name]
-    source = facts.reader(root)
     too_large = source.pixels(size) > MEMORY_LIMIT
     if too_large if facts.streamed is None else facts.streamed:
         return source.parts, source.classes, partial(StreamLoader, image_size=size, workers=workers)

@@ -4,6 +4,7 @@ A reader takes the data directory and gives a Source: either the image files of 
 or ready arrays. It raises DataError where the data set is missing or wrong.
 """
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from . import archives
 from .errors import DataError, warn
 from .images import SUFFIXES, Files, decode
 
+SIZED = 100_000
 TINY_URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 
 
@@ -41,6 +43,21 @@ class Source:
     def pixels(self, side):
         """Bytes that all images take, decoded as RGB of side x side pixels."""
         return sum(map(len, self.parts.values())) * 3 * side * side
+
+    def digest(self, classes, labels):
+        """A short hash of the class names and labels and of the names and sizes of the image files, wherever they lie.
+
+        labels: {part: int64 [n]}. Of more than SIZED files of a part only so many, evenly spread, are asked their size.
+        """
+        digest = hashlib.sha256("/".join(classes).encode(errors="surrogateescape"))
+        for part in sorted(labels):
+            digest.update(f"{part} {len(labels[part])}".encode() + np.asarray(labels[part]).tobytes())
+            files = self.parts.get(part, ())
+            for i in range(len(files)):
+                digest.update(files.names[i] + b"/")
+            for i in range(0, len(files), 1 + len(files) // SIZED):
+                digest.update(b"%d/" % os.stat(files.path(i)).st_size)  # noqa: PTH116 - several times as fast
+        return digest.hexdigest()[:16]
 
     def arrays(self, side, exact, workers, title):
         """All images decoded, side x side pixels, with their labels and the class names."""

@@ -164,6 +164,7 @@ class Subject:
     mean: tuple
     std: tuple
     device: torch.device
+    digest: str = ""
 
     @functools.cached_property
     def classifier(self):
@@ -195,9 +196,14 @@ def load_subject(path, args, expected=None):
     if recipe.dataset not in data.FACTS or recipe.model not in models.MODELS:
         raise BadInput(f"{path} is of {recipe.model} on {recipe.dataset}, which do not exist here")
     if expected:
-        require_recipe(state["recipe"], recipes.used(expected), path, OTHER_RECIPE)
+        require_recipe(state, recipes.used(expected), path, OTHER_RECIPE)
     folder = images_folder(recipe, args.data_dir)
     loaded = test_images(recipe.dataset, recipe.image_size, folder, args.workers)
+    if state.get("digest", loaded.digest) != loaded.digest:
+        raise BadInput(
+            f"{path} was trained on other images than those in {folder} (names, sizes or labels differ): give their "
+            "--data-dir"
+        )
     with torch.random.fork_rng(devices=[]):
         net = recipes.network(recipe, len(loaded.classes))
     try:
@@ -208,7 +214,8 @@ def load_subject(path, args, expected=None):
         raise BadInput(f"{path} holds weights that are not finite")
     device = select_device(args.device)
     test = loaded.test.limited(args.limit)
-    return Subject(path, recipe, net.to(device).eval(), test, loaded.classes, loaded.mean, loaded.std, device)
+    about = loaded.classes, loaded.mean, loaded.std, device, loaded.digest
+    return Subject(path, recipe, net.to(device).eval(), test, *about)
 
 
 def misfit(path, recipe, weights, net, loaded, folder):
@@ -289,6 +296,7 @@ def evaluate(study, subject, record, bar, signals):
         "checkpoint_sha256": sha256(subject.path),
         "images": len(rows),
         "classes": len(subject.classes),
+        "digest": subject.digest,
         **study.conclude(cases, arrays),
         "cases": cases,
         "seconds": round(seconds + time.monotonic() - started, 1),

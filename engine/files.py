@@ -28,12 +28,14 @@ import tempfile
 import time
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+import data
 import recipes
 
 OTHER_RECIPE = "give its --out, or the file alone without --table"  # what helps where an evaluation finds one
@@ -193,10 +195,28 @@ def is_locked(path):
         return False
 
 
-def require_recipe(found, expected, path, remedy):
-    """Raise BadInput unless found, the recipe in the file at path, is the expected one; both dicts of recipes.used."""
+def require_recipe(state, expected, path, remedy):
+    """Raise BadInput unless the recipe in state, what the file at path holds, is expected, a dict of recipes.used.
+
+    A user's own images may lie elsewhere than they did, but must be the same; files without a digest are from before.
+    """
+    found, folder = state.get("recipe", {}), expected.get("images")
+    digest = folder and state.get("digest") and _digest(expected["dataset"], folder)
+    if digest and digest != state["digest"]:
+        raise BadInput(f"{path} is of other images than those in {folder}: {remedy}")
+    if digest and isinstance(found, dict):
+        found = found | {"images": folder}
     if found != expected:
         raise BadInput(f"{path} has another recipe ({recipes.differences(found, expected)}): {remedy}")
+
+
+@functools.lru_cache(maxsize=8)
+def _digest(dataset, folder):
+    """The digest of the images in a folder, or None where they are not there."""
+    try:
+        return data.folder_digest(dataset, folder)
+    except data.DataError:
+        return None
 
 
 @functools.lru_cache(maxsize=64)
@@ -240,9 +260,9 @@ class RunFiles:
         """A file of this run by its suffix."""
         return self.stem.with_name(f"{self.stem.name}.{suffix}")
 
-    def require_same_recipe(self, found, path):
-        """Raise BadInput unless a file's recipe is this run's."""
-        require_recipe(found, self.recipe, path, "give another --out, or remove it to start anew")
+    def require_same_recipe(self, state, path):
+        """Raise BadInput unless the recipe in a file is this run's."""
+        require_recipe(state, self.recipe, path, "give another --out, or remove it to start anew")
 
     def finished(self):
         """The result, if this run is finished, else None. Raises BadInput if it was run with another recipe."""
@@ -253,7 +273,7 @@ class RunFiles:
         except OSError as error:
             raise BadInput(f"cannot write to {self.stem.parent} ({error.strerror}): give another --out") from error
         result = read_json(self.result)
-        self.require_same_recipe(result.get("recipe", {}), self.result)
+        self.require_same_recipe(result, self.result)
         return result
 
     def state(self):
@@ -302,7 +322,7 @@ class RunFiles:
                 except BadInput as error:
                     problem = error
                     continue
-                self.require_same_recipe(state["recipe"], path)
+                self.require_same_recipe(state, path)
                 if problem:
                     warnings.warn(f"{problem}; going on from the one before it", stacklevel=2)
                 return state
@@ -327,8 +347,9 @@ class RunFiles:
 
     def finish(self, best, last, result):
         """Write weights and result, then remove the checkpoints."""
-        write_whole(self.best, lambda file: torch.save({"recipe": self.recipe, "net": best}, file))
-        write_whole(self.last, lambda file: torch.save({"recipe": self.recipe, "net": last}, file))
+        about = {"recipe": self.recipe, "digest": result["digest"]}
+        write_whole(self.best, lambda file: torch.save({**about, "net": best}, file))
+        write_whole(self.last, lambda file: torch.save({**about, "net": last}, file))
         write_json(self.result, result)
         for path in (self.checkpoint, self.checkpoint_before, self.failed):
             path.unlink(missing_ok=True)
@@ -352,9 +373,11 @@ class Record:
 
         Raises BadInput if it is of other weights, another setting or another recipe than expected (None: any).
         """
-        if not (self.result.exists() and self.images.exists()):
+        if not self.result.exists():
             return None
         result = read_json(self.result, maker="an evaluation")
+        if not self._holds(result.get("images")):
+            return None
         if self.checkpoint.exists() and result.get("checkpoint_sha256") != sha256(self.checkpoint):
             raise BadInput(f"{self.result} is of other weights than {self.checkpoint}: remove it to evaluate these")
         setting = result.get("setting", {})
@@ -363,8 +386,16 @@ class Record:
             there, here = setting.get(odd[0]), self.study.setting[odd[0]]
             raise BadInput(f"{self.result} has another {odd[0]} ({there}, here {here}): remove it to evaluate anew")
         if expected:
-            require_recipe(result.get("recipe", {}), recipes.used(expected), self.result, OTHER_RECIPE)
+            require_recipe(result, recipes.used(expected), self.result, OTHER_RECIPE)
         return result
+
+    def _holds(self, count):
+        """Whether the archive of the single images is whole and has so many."""
+        try:
+            with np.load(self.images, allow_pickle=False) as stored:
+                return len(stored["labels"]) == count
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+            return False
 
     def save_partial(self, stamp, done, seconds, arrays, totals):
         """Keep what is done so far: images done a task, the arrays, the sums. stamp: what they belong to, a text."""

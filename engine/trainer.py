@@ -232,6 +232,7 @@ class Trainer:
                 "best": self.best,
                 "seconds": self.total_seconds(),
                 "images": self.image_counts(),
+                "digest": self.datasets.digest,
                 "processes": self.world,
             }
         )
@@ -253,6 +254,11 @@ class Trainer:
                 raise BadInput(
                     f"{self.files.checkpoint} was trained on {state['images']} images, here are {self.image_counts()}: "
                     "give the same --data-dir, or another --out"
+                )
+            if state.get("digest", self.datasets.digest) != self.datasets.digest:
+                raise BadInput(
+                    f"{self.files.checkpoint} was trained on other images (names, sizes or labels differ): give the "
+                    "same --data-dir, or another --out"
                 )
             self.net.load_state_dict(state["net"])
             self.optimizer.load_state_dict(state["optimizer"])

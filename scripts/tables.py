@@ -135,9 +135,12 @@ def jobs_of(plans, args):
 
 def collect(grid, runs=None):
     """A row a finished run and metric of the table: comparison.CELL, seed, metric and value; runs: by default all."""
-    rows = []
+    rows, first = [], {}
     for run in grid.runs() if runs is None else runs:
         if result := run.files.finished():
+            digest, path = first.setdefault(run.recipe.dataset, (result.get("digest"), run.files.result))
+            if digest and result.get("digest", digest) != digest:
+                raise BadInput(f"{run.files.result} and {path} are of other images: no table can show both")
             classes = data.FACTS[run.recipe.dataset].num_classes
             if classes and result["classes"] != classes:
                 where = f"{result['classes']} of the {classes} classes of {run.recipe.dataset}"
