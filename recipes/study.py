@@ -32,7 +32,7 @@ EVALUATIONS = {
 class Design:
     """One scale of the study: what is trained and evaluated.
 
-    recipe: what differs from the paper's; sizes: (images a class, epochs) at equal steps, the recipe's own pair among
+    recipe: what differs from the paper's; sizes: (images a class, epochs) at equal steps, the recipe's pair among
     them; longer: epochs of the longer schedule; images: {evaluation: how many test images it sees, where not all};
     free: fields of the recipe that are chosen before the first run, the same for all runs.
     """
@@ -121,7 +121,7 @@ def method_rows(design):
 
 
 def size_rows(design):
-    """Rows of images a class at equal steps; the design's own pair is that of the methods' rows."""
+    """Rows of images a class at equal steps; the design's pair is that of the methods' rows."""
     plain = design.recipe.get("train_per_class", 450), design.recipe["epochs"]
     for images, epochs in design.sizes:
         overrides = {} if (images, epochs) == plain else {"train_per_class": images, "epochs": epochs}

@@ -3,7 +3,7 @@
 python -m scripts.study cpu                     # hours per part first, then what is missing
 python -m scripts.study cpu --quick             # the whole path in half an hour: 2 seeds, 10 epochs
 python -m scripts.study cpu --dry-run           # every run, its state and hours, launch nothing
-python -m scripts.study cpu --no-run            # collect and derive from what is there
+python -m scripts.study cpu --no-run            # collect and derive from what is done
 python -m scripts.study gpu-minutes --epochs 80 --jobs-per-gpu 5      # five methods at full size, minutes of one GPU
 
 Its designs are recipes.DESIGNS. Runs come seed by seed, the methods' before the parts', each with its evaluations. It
@@ -39,31 +39,31 @@ SCALES = [scale for scale in recipes.DESIGNS if not scale.endswith("-quick")]
 
 def parser():
     """The command line."""
-    found = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    add = found.add_argument
+    commands = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    add = commands.add_argument
     add("scale", choices=SCALES)
-    add("--quick", action="store_true", help="the same path in small, with a folder of its own")
+    add("--quick", action="store_true", help="the same path in small, in another folder")
     add("--models", "--model", nargs="+", help="of the study's, by default all")
     add("--seeds", type=int, metavar="N", help="seeds 0 to N - 1 alone")
     add("--epochs", type=int, metavar="N", help="of gpu-minutes: chosen before the first run (default 80)")
-    launcher.add_flags(found)
+    launcher.add_flags(commands)
     add("--dry-run", action="store_true", help="list the runs, their state and hours, launch nothing")
-    add("--no-run", action="store_true", help="collect what is there, launch nothing")
+    add("--no-run", action="store_true", help="collect what is done, launch nothing")
     add("--records", type=Path, metavar="DIR", help="records that count, and that get these runs'")
-    cli.add_run_flags(found, "gets runs, records and claims (default results/study/<scale>)")
+    cli.add_run_flags(commands, "gets runs, records and claims (default results/study/<scale>)")
     fixed = {"datasets", "methods", "recipe_tag", *recipes.OPTIONS} - {"epochs"}  # the study's recipe and methods
-    found.set_defaults(**dict.fromkeys(fixed))
-    return found
+    commands.set_defaults(**dict.fromkeys(fixed))
+    return commands
 
 
 def plans_of(args, whole=False):
     """The tables.Plans of the study; whole: whatever part of it the command line chooses."""
-    found = []
+    plans = []
     for part, table in recipes.STUDIES[args.scale].items():
         chosen = {"models": None, "seeds": max(len(table.seeds), args.seeds or 0)} if whole else {}
         options = argparse.Namespace(**vars(args) | chosen)
-        found.append(tables.plan(recipes.table_name(args.scale, part), options, ()))
-    return found
+        plans.append(tables.plan(recipes.table_name(args.scale, part), options, ()))
+    return plans
 
 
 # ---- launching ----
@@ -152,7 +152,7 @@ def print_hours(plans, jobs, known, args, out):
 # ---- collecting ----
 
 
-def found_here(plans, scale):
+def local_records(plans, scale):
     """The RunRecords of the finished runs of plans. Raises BadInput where one is damaged."""
     runs = {run.files.stem: run for plan in reversed(plans) for run in plan.grid.runs()}
     for run in runs.values():
@@ -168,12 +168,12 @@ def found_here(plans, scale):
 
 def evaluations_of(plan, run):
     """{kind: what is kept} of the evaluations of a run that are done."""
-    found = {}
+    kept = {}
     for files, result in plan.evaluations(run):
         if result and result["evaluation"] in records.KINDS:
             confidence = mean_confidence(files.images) if result["evaluation"] == "activations" else None
-            found[result["evaluation"]] = records.evaluation(result, confidence)
-    return found
+            kept[result["evaluation"]] = records.evaluation(result, confidence)
+    return kept
 
 
 def mean_confidence(path):
@@ -186,7 +186,7 @@ def mean_confidence(path):
 
 
 def known_records(args, out):
-    """(the StudyRecords that are there already, the folder that gets them)."""
+    """(the StudyRecords so far, the folder that gets them)."""
     folder = args.records or out / "records"
     known = StudyRecords(args.scale)
     for place in dict.fromkeys((args.records or claims.PUBLISHED / "study" / args.scale, folder)):
@@ -217,10 +217,10 @@ def make(args):
             launcher.dry_run(jobs, args, out)
             return 0
         failed = launcher.launch(jobs, args)
-    for record in found_here(plans_of(args, whole=True), args.scale):
+    for record in local_records(plans_of(args, whole=True), args.scale):
         known.add(record, str(out))
     if not known.runs:
-        raise BadInput(f"{out} holds no finished run of the study {args.scale}, and there is no record of one")
+        raise BadInput(f"{out} holds no finished run of the study {args.scale}, nor has it a record")
     records.write(folder, known)
     claims.publish(folder, out)
     return 1 if failed else 0

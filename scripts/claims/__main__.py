@@ -27,12 +27,12 @@ SCALE = "cpu"  # of the page in results/published
 
 def parser():
     """The command line."""
-    found = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    add = found.add_argument
+    commands = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    add = commands.add_argument
     add("--records", type=Path, metavar="DIR", help=f"of scripts/study.py (default: {PUBLISHED / 'study' / SCALE})")
     add("--out", type=Path, help="gets claims.md (default: the folder of --records, or results/published)")
     add("--readme", type=Path, metavar="FILE", help="a page whose section `What holds` is to be written anew")
-    return found
+    return commands
 
 
 def derive(network, folder):

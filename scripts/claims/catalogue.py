@@ -1,4 +1,4 @@
-"""The paper's claims as data: contrasts of measures, the side that the paper puts them on, and its own numbers.
+"""The paper's claims as data: contrasts of measures, the side that the paper puts them on, and the paper's numbers.
 
 `catalogue(network)` gives those that a study can say something of. 3, 13, 14 and 15 are measured, not judged (see
 measured.py).
@@ -67,9 +67,9 @@ class Claim:
 
 
 class Printed(NamedTuple):
-    """Numbers of a table of the paper, one a cell.
+    """Numbers of a table of the paper, a number a cell.
 
-    metrics: their names in results/paper: one, several whose mean it is, or {variant: name}; factor: on them.
+    metrics: the name in results/paper, or several names whose mean it is, or {variant: name}; factor: on the numbers.
     """
 
     table: str
@@ -85,10 +85,10 @@ class Printed(NamedTuple):
         method, variant = cell
         names = self.metrics.get(variant) if isinstance(self.metrics, dict) else self.metrics
         names = (names,) if isinstance(names, str) else names or ()
-        found = [numbers(self.table).get((self.dataset, self.model, method, name)) for name in names]
-        if not found or None in found:
+        values = [numbers(self.table).get((self.dataset, self.model, method, name)) for name in names]
+        if not values or None in values:
             return None
-        mean, deviation = self.factor * np.mean(found, axis=0)
+        mean, deviation = self.factor * np.mean(values, axis=0)
         return float(mean), float(deviation), PAPER_RUNS
 
     def mean(self, method):
@@ -117,10 +117,10 @@ TABLE7 = Printed("table7", "cifar100", "wrn28_10", TABLE7_METRICS)
 
 def paper_terms(weights, printed):
     """[(weight, mean, standard deviation, runs)] of cells; empty where the paper lacks one."""
-    found = [(weight, printed.of(cell)) for cell, weight in weights.items()] if printed else []
-    if any(number is None for _, number in found):
+    terms = [(weight, printed.of(cell)) for cell, weight in weights.items()] if printed else []
+    if any(number is None for _, number in terms):
         return ()
-    return tuple((weight, *number) for weight, number in found)
+    return tuple((weight, *number) for weight, number in terms)
 
 
 # ---- contrasts ----
@@ -133,13 +133,13 @@ def pair(measure, first, second, says=0, printed=None):
 
 
 def pairs(measure, first, others, says=0, printed=None):
-    """The Contrasts of one cell with several."""
+    """The Contrasts of a cell with several others."""
     return tuple(pair(measure, first, other, says, printed) for other in others)
 
 
 def both(measure, others, says=0):
     """The Contrasts of Soft and of Hard PatchUp with several cells."""
-    return tuple(contrast for own in PATCHUP for contrast in pairs(measure, own, others, says))
+    return tuple(contrast for patchup in PATCHUP for contrast in pairs(measure, patchup, others, says))
 
 
 def as_cell(name):
@@ -152,7 +152,7 @@ def as_cell(name):
 
 def catalogue(network):
     """The Claims that a network's study has parts of, in order, without the contrasts that it does not have."""
-    found = []
+    claims = []
     for claim in (*on_clean_images(network), *on_parts(network), *on_robustness(network), *on_activations(network)):
         parts, beside = (
             tuple(contrast for contrast in contrasts if network.has(contrast.measure, contrast.weights))
@@ -160,8 +160,8 @@ def catalogue(network):
         )
         if parts:
             absent = len(claim.parts) - len(parts)
-            found.append(dataclasses.replace(claim, parts=parts, beside=beside, absent=absent))
-    return sorted(found, key=lambda claim: claim.number)
+            claims.append(dataclasses.replace(claim, parts=parts, beside=beside, absent=absent))
+    return sorted(claims, key=lambda claim: claim.number)
 
 
 def on_clean_images(network):
@@ -233,7 +233,7 @@ def on_parts(network):
     yield Claim(
         6,
         "PatchUp's mask hurts at the input",
-        "PatchUp's own mask is too strong for the input; a box at k = 0 is better.",
+        "PatchUp's mask is too strong for the input; a box at k = 0 is better.",
         "Table 7, WRN-28-10.",
         (pair("error", (HARD, "mask_k=0"), WHOLE, 1, TABLE7),),
     )

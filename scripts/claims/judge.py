@@ -22,9 +22,9 @@ NO_VERDICT, UNTESTABLE = "no verdict yet", "not testable here"
 
 @dataclass(frozen=True)
 class Finding:
-    """One contrast in one network.
+    """A contrast in a network.
 
-    label: of the contrast; seeds: the fewest that one of its cells has; complete: whether all have those of the design;
+    label: of the contrast; seeds: the fewest of its cells; complete: whether all have those of the design;
     pooled, paired: its Intervals; best: that of the best epoch's weights, or None; paper: of the paper's numbers, or
     None; unequal: whether the pooled interval does not decide alone.
     """
@@ -66,12 +66,12 @@ class Finding:
 
     @property
     def paper_decides(self):
-        """Whether the paper's own numbers decide it on the claim's side; True where it prints none."""
+        """Whether the paper's numbers decide it on the claim's side; True where it prints none."""
         return self.paper is None or self.paper.side == self.contrast.says
 
     @property
     def excludes_paper(self):
-        """Whether the paper's own difference lies outside the interval."""
+        """Whether the paper's difference lies outside the interval."""
         if self.paper is None or self.seeds < FEWEST:
             return False
         intervals = (self.pooled, self.paired) if self.unequal else (self.pooled,)

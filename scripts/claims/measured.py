@@ -27,13 +27,15 @@ class Measurement(NamedTuple):
 def measurements(network):
     """The Measurements of a network; those without any number say so."""
     steps = "A step of training over No Mixup's, by the benchmark at full width: {}."
-    found = (
+    sentences = (
         (3, "PatchUp costs nothing", steps, cost(network, (SOFT, HARD))),
         (13, "PatchUp's interpolations more diverse, by construction", "{}.", diversity(network)),
         (14, "Puzzle Mix is far slower: 53 hours for 23 in the paper", steps, cost(network, ("puzzlemix",))),
         (15, "All methods over-confident, a question of ours", "{}.", confidence(network)),
     )
-    return [Measurement(n, title, words.format(text) if text else "Not measured.") for n, title, words, text in found]
+    return [
+        Measurement(n, title, words.format(text) if text else "Not measured.") for n, title, words, text in sentences
+    ]
 
 
 def cost(network, methods):
@@ -60,7 +62,7 @@ def cost(network, methods):
 
 
 def diversity(network):
-    """Means over seeds of two measures of interpolated states, each method's in its own networks."""
+    """Means over seeds of two measures of interpolated states, each method's in the networks trained with it."""
     words = []
     for measure, name in (
         ("dimensions", "participation ratio of the displacements of a pair, k = 2"),
@@ -70,7 +72,10 @@ def diversity(network):
         for method in (MANIFOLD, SOFT, HARD):
             records = network.cells(MAIN).get((method, ""), {}).values()
             values = [
-                mean for record in records for own, what, mean in record.diversity if (own, what) == (method, measure)
+                mean
+                for record in records
+                for mixed, what, mean in record.diversity
+                if (mixed, what) == (method, measure)
             ]
             numbers += [f"{network.label((method, ''))} {np.mean(values):.2f}"] if values else []
         words += [f"{name}: {', '.join(numbers)}"] if numbers else []

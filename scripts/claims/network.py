@@ -28,7 +28,7 @@ class Effort(NamedTuple):
 
 
 class Network:
-    """The records of one network (see records.StudyRecords)."""
+    """The records of a network (see records.StudyRecords)."""
 
     def __init__(self, records, model):
         self.records, self.model, self.scale, self.design = records, model, records.scale, records.design
@@ -44,12 +44,12 @@ class Network:
 
     def _cells(self, group):
         """{cell: {seed: RunRecord}} of a group of parts; a run that several rows show stands at the first."""
-        found = defaultdict(dict)
+        cells = defaultdict(dict)
         for record in self.records.in_order():
             places = [place for place in self.records.rows(record) if place[0] in group and place[1] == self.model]
             if places:
-                found[places[0][2:]][record.seed] = record
-        return dict(found)
+                cells[places[0][2:]][record.seed] = record
+        return dict(cells)
 
     def group_of(self, cells):
         """The group whose rows have all these cells, or None."""
@@ -61,11 +61,11 @@ class Network:
     def values(self, measure, group, best=False):
         """{cell: {seed: value}} of a measure; best: of the best epoch's weights, which it must have."""
         number = MEASURES[measure].best if best else MEASURES[measure].of
-        found = {}
+        values = {}
         for cell, runs in self.cells(group).items():
             numbers = {seed: number(record) for seed, record in runs.items()}
-            found[cell] = {seed: value for seed, value in numbers.items() if value is not None}
-        return found
+            values[cell] = {seed: value for seed, value in numbers.items() if value is not None}
+        return values
 
     def _additive(self, measure, group, best=False):
         """The AdditiveModel of values(...)."""
@@ -91,7 +91,7 @@ class Network:
 
     @property
     def first(self):
-        """The result of the first run that there is."""
+        """The result of the first run."""
         return next(r.result for r in self.records.in_order() if r.result["model"] == self.model)
 
     def effort(self):

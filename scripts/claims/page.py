@@ -1,4 +1,4 @@
-"""claims.md and claims.csv of one network, and the README's section."""
+"""claims.md and claims.csv of a network, and the README's section."""
 
 import math
 
@@ -22,12 +22,12 @@ difference a 95 % t interval. A part of a claim is *decided* where that interval
 finds that rows deviate differently (p < {UNEQUAL}), only where the interval of the paired differences does so too.
 Rows with fewer than {FEWEST} seeds decide nothing. A claim *holds* where all its parts do. It *does not hold* where a
 part is decided against it and stays so after Holm's correction for the number of parts, whose p value stands beside it.
-Otherwise it is *undecided*, which is no evidence for either side. Claims are not corrected for their own number.
+Otherwise it is *undecided*, which is no evidence for either side. Claims are not corrected for their number.
 
 Last epoch: of the last epoch's weights, which decide. Best epoch: of the weights that were best on validation, beside
 it. The paper's: the same difference of its printed means, after Welch with five runs each. *The paper's margin is
 excluded* where its difference lies outside our interval; a network this small may compress differences, so that says
-that the margin is another one here, not that the paper is wrong. A verdict *so far* has not all seeds of the design,
+that the margin is different here, not that the paper is wrong. A verdict *so far* has not all seeds of the design,
 which were fixed before the first run; looking early makes false decisions likelier. All seeds are tested on the same
 images, so the intervals are of these images."""
 
@@ -36,7 +36,7 @@ images, so the intervals are of these images."""
 
 
 def interval_text(interval, digits):
-    """`-1.23 [-1.50, -0.96]`, without bounds where there are none, `missing` without a mean."""
+    """`-1.23 [-1.50, -0.96]`, without bounds where they are not known, `missing` without a mean."""
     if interval is None:
         return ""
     if not math.isfinite(interval.mean):
@@ -58,16 +58,16 @@ def so_far(judgement):
     return judgement.verdict + " so far" * (decided and not judgement.final)
 
 
-def counts(judgement):
-    """`2 of 8 parts hold, 1 is contradicted`, and what else there is."""
+def parts_in_words(judgement):
+    """`2 of 8 parts hold, 1 is contradicted`, ..."""
     words = {HOLDS: "hold", FAILS: "contradicted", UNDECIDED: "undecided", NO_VERDICT: "without verdict yet"}
-    found = [f"{n} {word}" for verdict, word in words.items() if (n := judgement.count(verdict))]
+    counts = [f"{n} {word}" for verdict, word in words.items() if (n := judgement.count(verdict))]
     total = len(judgement.parts)
-    return f"{total} part{'s' * (total > 1)}: {', '.join(found)}"
+    return f"{total} part{'s' * (total > 1)}: {', '.join(counts)}"
 
 
 def measured(part):
-    """A part in one line."""
+    """A part in a line."""
     return f"{part.label}: {interval_text(part.pooled, part.digits)}"
 
 
@@ -97,27 +97,27 @@ def opening(network, judgements):
 def ahead(network, other, name=False):
     """How Soft and Hard PatchUp compare with another method on test error, in words."""
     table2 = TABLE2._replace(model=network.model)
-    found = {own: finding(network, pair("error", own, other, 0, table2)) for own in PATCHUP}
-    words = [f"{recipes.LABELS[own]} {lead(one)}" for own, one in found.items()]
+    findings = {method: finding(network, pair("error", method, other, 0, table2)) for method in PATCHUP}
+    words = [f"{recipes.LABELS[method]} {lead(part)}" for method, part in findings.items()]
     return f"against {recipes.LABELS[other]} " * name + " and ".join(words)
 
 
-def lead(found):
+def lead(part):
     """`is ahead by 5.02 points [4.51, 5.53] (paper: ahead by 4.67)` for a Finding of test errors."""
-    mean, low, high, _ = found.pooled
+    mean, low, high, _ = part.pooled
     side = "ahead" if mean < 0 else "behind"
     bounds = sorted((abs(low), abs(high)))
     if math.isnan(mean):
         text = "is not compared yet"
-    elif found.seeds < FEWEST:
-        text = f"is {side} by {abs(mean):.2f} points ({found.seeds} seed{'s' * (found.seeds > 1)})"
-    elif found.side:
+    elif part.seeds < FEWEST:
+        text = f"is {side} by {abs(mean):.2f} points ({part.seeds} seed{'s' * (part.seeds > 1)})"
+    elif part.side:
         text = f"is {side} by {abs(mean):.2f} points [{bounds[0]:.2f}, {bounds[1]:.2f}]"
     else:
-        text = f"is not told apart ({interval_text(found.pooled, 2)})"
-    if not found.paper:
+        text = f"is not told apart ({interval_text(part.pooled, 2)})"
+    if not part.paper:
         return text
-    return f"{text} (paper: {'ahead' if found.paper.mean < 0 else 'behind'} by {abs(found.paper.mean):.2f})"
+    return f"{text} (paper: {'ahead' if part.paper.mean < 0 else 'behind'} by {abs(part.paper.mean):.2f})"
 
 
 def tally(judgements):
@@ -145,8 +145,9 @@ def markdown(network, judgements, pictures, folder, command):
         "",
         *(f"{number}. {sentence}" for number, sentence in enumerate(opening(network, judgements), 1)),
         "",
-        f"Made by `{command}` from [records]({folder}/records.jsonl) that `bash scripts/study.sh {network.scale}` "
-        "writes, and for 3 and 14 from [the benchmark](benchmarks); not to be edited.",
+        f"Made by `{command}` from [records]({folder}/records.jsonl) that "
+        f"`bash scripts/study.sh {network.scale.replace('-quick', ' --quick')}` writes, and for 3 and 14 from the "
+        "benchmark in results/published/benchmarks; not to be edited.",
         "",
         *overview(network, judgements),
         "",
@@ -170,8 +171,8 @@ def markdown(network, judgements, pictures, folder, command):
 
 def pictures_of(pictures, folder, names):
     """Lines that show some of the pictures with their captions."""
-    found = [name for name in names if name in pictures]
-    return [text for name in found for text in (f"![{pictures[name]}]({folder}/{name}.png)", "", pictures[name], "")]
+    names = [name for name in names if name in pictures]
+    return [text for name in names for text in (f"![{name}]({folder}/{name}.png)", "", pictures[name], "")]
 
 
 def overview(network, judgements):
@@ -180,9 +181,8 @@ def overview(network, judgements):
     for judgement in judgements:
         claim = judgement.claim
         verdict = f"**{so_far(judgement)}**"
-        lines.append(
-            f"| {claim.number} | {claim.title} | {verdict} | {counts(judgement)} | {measured(judgement.parts[0])} |"
-        )
+        texts = str(claim.number), claim.title, verdict, parts_in_words(judgement), measured(judgement.parts[0])
+        lines.append(f"| {' | '.join(texts)} |")
     lines += ["", "Measured, without verdict:", ""]
     return lines + [f"- {number}. {title}: {text}" for number, title, text in measurements(network)]
 
@@ -208,7 +208,7 @@ def circumstances(network):
 
 
 def seeds_in_words(network):
-    """`methods 0 to 7, size 0 to 3`: the seeds that there are of every part."""
+    """`methods 0 to 7, size 0 to 3`: the seeds of every part."""
     words = []
     for part in network.rows:
         seeds = sorted({seed for runs in network.cells((part,)).values() for seed in runs})
@@ -231,7 +231,7 @@ def section(judgement):
 
 
 def left_undecided(judgement):
-    """A sentence on the parts that the paper's own numbers do not decide, or nothing."""
+    """A sentence on the parts that the paper's numbers do not decide, or nothing."""
     names = [part.label for part in judgement.parts if not part.paper_decides]
     if not names:
         return ""
@@ -244,9 +244,9 @@ def table(findings, head, verdicts=()):
         return []
     columns = ["seeds", "last epoch", "best epoch", "the paper's", *["verdict"] * bool(verdicts)]
     lines = ["", f"| {head} | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
-    for number, found in enumerate(findings):
-        texts = [interval_text(i, found.digits) for i in (found.pooled, found.best, found.paper)]
-        texts = [f"{found.label}, {MEASURES[found.contrast.measure].words}", str(found.seeds), *texts]
+    for number, part in enumerate(findings):
+        texts = [interval_text(i, part.digits) for i in (part.pooled, part.best, part.paper)]
+        texts = [f"{part.label}, {MEASURES[part.contrast.measure].words}", str(part.seeds), *texts]
         lines.append("| " + " | ".join([*texts, *verdicts[number : number + 1]]) + " |")
     return lines
 
@@ -260,13 +260,13 @@ def csv(judgements):
     rows = []
     for judgement in judgements:
         for kind, findings in (("part", judgement.parts), ("beside", judgement.beside)):
-            for number, found in enumerate(findings):
+            for number, part in enumerate(findings):
                 p = judgement.corrected[number] if kind == "part" else math.nan
-                best, paper = ((i or [math.nan] * 3)[:3] for i in (found.best, found.paper))
-                paired = *found.paired[1:3], found.unequal
-                names = judgement.claim.number, kind, found.contrast.measure, found.label, found.seeds
-                verdict = found.verdict if kind == "part" else ""
-                rows.append((*names, *found.pooled, p, *paired, *best, *paper, found.contrast.says, verdict))
+                best, paper = ((i or [math.nan] * 3)[:3] for i in (part.best, part.paper))
+                paired = *part.paired[1:3], part.unequal
+                names = judgement.claim.number, kind, part.contrast.measure, part.label, part.seeds
+                verdict = part.verdict if kind == "part" else ""
+                rows.append((*names, *part.pooled, p, *paired, *best, *paper, part.contrast.says, verdict))
     return as_csv(pd.DataFrame(rows, columns=CSV))
 
 

@@ -21,13 +21,13 @@ CAPTIONS = {
 
 
 def pictures(network):
-    """{name: (frame, draw)} of the pictures that there are data for; draw() gives the figure."""
-    found = {}
+    """{name: (frame, draw)} of the pictures that have data; draw() gives the figure."""
+    drawn = {}
     for name, (frame_of, draw) in PICTURES.items():
         frame = frame_of(network)
         if len(frame):
-            found[name] = frame, functools.partial(draw, frame)
-    return found
+            drawn[name] = frame, functools.partial(draw, frame)
+    return drawn
 
 
 def png(draw):

@@ -41,7 +41,7 @@ class RunRecord:
 
 
 class StudyRecords:
-    """The records of one scale.
+    """The records of a scale.
 
     runs: {recipe as text: RunRecord}; rows(record) says where the study's tables show a run.
     """
@@ -64,7 +64,7 @@ class StudyRecords:
         return as_key({name: value for name, value in recipe.items() if name not in ("seed", *self.design.free)})
 
     def add(self, record, where):
-        """Take a record in; of two of one run the one with more evaluations stays, else the later.
+        """Take a record in; of two records of a run that with more evaluations stays, else the later.
 
         Raises BadInput, beginning with where, for a run of another recipe than the study's.
         """
@@ -74,7 +74,7 @@ class StudyRecords:
         free = {as_key({name: other.result["recipe"].get(name) for name in self.design.free}) for other in self}
         if free - {as_key({name: recipe.get(name) for name in self.design.free})}:
             words = " and ".join(self.design.free)
-            raise BadInput(f"{where}: runs that differ in {words} do not belong into one study: give another --out")
+            raise BadInput(f"{where}: runs that differ in {words} do not belong to the same study: give another --out")
         key = as_key(recipe)
         before = self.runs.get(key)
         if before is None or len(before.evaluations) <= len(record.evaluations):
@@ -116,7 +116,7 @@ class StudyRecords:
 
 
 def trained(scale):
-    """{part: recipes.Table} of the tables that have runs of their own: `methods`, `size`, ..."""
+    """{part: recipes.Table} of the tables that are trained: `methods`, `size`, ..."""
     return {part: table for part, table in recipes.STUDIES[scale].items() if not table.evaluation}
 
 
@@ -135,12 +135,12 @@ def as_key(recipe):
 
 
 def evaluation(record, confidence=None):
-    """What is kept of an evaluation's record; confidence: the mean one in percent, where it is known."""
+    """What is kept of an evaluation's record; confidence: the mean confidence in percent, where it is known."""
     cases = record["cases"] if "sums" not in record else {"clean": record["cases"]["clean"]}  # else a mean says it
     kept = {name: record[name] for name in WHOLE if name in record}
     kept["cases"] = {name: {key: case[key] for key in CASE if key in case} for name, case in cases.items()}
     if "curves" in record:
-        kept["magnitude"] = {stage: float(np.mean(found["magnitude"])) for stage, found in record["curves"].items()}
+        kept["magnitude"] = {stage: float(np.mean(curve["magnitude"])) for stage, curve in record["curves"].items()}
     if weaker := [name for name, case in record["cases"].items() if "remark" in case]:
         kept["weaker_than_fgsm"] = weaker
     if confidence is not None:
@@ -175,7 +175,7 @@ def write(folder, records):
 def read(folder, scale=None):
     """The StudyRecords in a folder.
 
-    scale: that they must be of (None: any). Raises BadInput, naming file and line, where there are none, a line is
+    scale: that they must be of (None: any). Raises BadInput, naming file and line, where no line is, a line is
     damaged, or a run has another recipe than the study's.
     """
     path, records = Path(folder) / FILE, None
@@ -187,14 +187,14 @@ def read(folder, scale=None):
         where = f"{path}, line {number}"
         try:
             line = json.loads(text)
-            found, record = line["scale"], RunRecord(*(line[name] for name in RunRecord.__dataclass_fields__))
+            named, record = line["scale"], RunRecord(*(line[name] for name in RunRecord.__dataclass_fields__))
             checked(record)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise BadInput(f"{where} is damaged ({error}): remove it to train that run anew") from error
-        wanted = scale or (records.scale if records is not None else found)
-        if found != wanted or found not in recipes.DESIGNS:
-            raise BadInput(f"{where} is of the study {found}, not {wanted}; there are {', '.join(recipes.DESIGNS)}")
-        records = StudyRecords(found) if records is None else records
+        wanted = scale or (records.scale if records is not None else named)
+        if named != wanted or named not in recipes.DESIGNS:
+            raise BadInput(f"{where} is of the study {named}, not {wanted}; there are {', '.join(recipes.DESIGNS)}")
+        records = StudyRecords(named) if records is None else records
         records.add(record, where)
     if records is None:
         raise BadInput(f"{path} is empty: scripts/study.py collects records")

@@ -14,9 +14,9 @@ EVALUATED = {"affine": "lower", "corruption": "lower"} | dict.fromkeys(
 )
 
 
-def frames(network):
+def comparisons(network):
     """{title: comparison (see scripts/grid/comparison.py)} of the parts with runs, and of the methods' evaluations."""
-    parts, found = trained(network.scale), {}
+    parts, frames = trained(network.scale), {}
     for part, table in parts.items():
         numbers = {
             metric: {
@@ -26,13 +26,15 @@ def frames(network):
             for metric in table.metrics
         }
         wanted = {(row.method, row.variant): row.seeds for row in table.rows}
-        found[table.title] = compared(network, table.rows, numbers, wanted)
+        frames[table.title] = compared(network, table.rows, numbers, wanted)
     rows = parts["methods"].rows
     for measure, better in EVALUATED.items():
         metric = recipes.Metric(measure, MEASURES[measure].words, better=better)
         wanted = {(row.method, row.variant): network.wanted((row.method, row.variant), measure) for row in rows}
-        found[f"Evaluated: {metric.heading}"] = compared(network, rows, {metric: network.values(measure, MAIN)}, wanted)
-    return {title: frame for title, frame in found.items() if frame.n.any()}
+        frames[f"Evaluated: {metric.heading}"] = compared(
+            network, rows, {metric: network.values(measure, MAIN)}, wanted
+        )
+    return {title: frame for title, frame in frames.items() if frame.n.any()}
 
 
 def compared(network, rows, numbers, wanted):
@@ -51,13 +53,13 @@ def compared(network, rows, numbers, wanted):
 
 def markdown(network):
     """tables.md."""
-    texts = [comparison.markdown(comparison.Header("", title), frame) for title, frame in frames(network).items()]
+    texts = [comparison.markdown(comparison.Header("", title), frame) for title, frame in comparisons(network).items()]
     return f"# The study's tables: {network.name}\n\n" + "\n".join(texts)
 
 
 def csv(network):
     """tables.csv: all comparisons below each other."""
-    return as_csv(pd.concat([frame.assign(table=title) for title, frame in frames(network).items()]))
+    return as_csv(pd.concat([frame.assign(table=title) for title, frame in comparisons(network).items()]))
 
 
 def as_csv(frame):

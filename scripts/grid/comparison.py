@@ -4,7 +4,7 @@ A comparison is a DataFrame with a row a cell and metric, in the table's order:
 
     dataset, model, method, variant, label    the cell, and how its row is headed
     metric, heading, better                   better: `lower`, `higher`, or nothing where neither is
-    n, wanted, mean, std                      of ours: runs, and how many there shall be (0: cited); std: sample's
+    n, wanted, mean, std                      of ours: runs, and how many are wanted (0: cited); std: sample's
     deviation, levene                         of the cell's residuals; p value that all cells' deviate alike
     paper_mean, paper_std                     the paper's
     difference, difference_low, _high         ours minus the paper's, after Welch
@@ -12,7 +12,7 @@ A comparison is a DataFrame with a row a cell and metric, in the table's order:
     best_other, to_best, to_best_low, to_best_high    the same to the best other row of the block, and its label
     rank, paper_rank                          1 and 2 for the best and the second best of a block
 
-A block is what is compared: the rows of one data set, network and metric. Cells with missing runs are never the best
+A block is what is compared: the rows of a data set, network and metric. Cells with missing runs are never the best
 nor the best other. What does not exist is NaN or None. See statistics.py.
 """
 
@@ -44,7 +44,7 @@ NAMES = {  # as they are written in print
 }
 LEGEND = "Ours: mean ± sample standard deviation (number of runs). **Best**, <ins>second best</ins> of complete rows."
 INTERVALS = (
-    "In brackets 95 % intervals: of differences between ours, which share seeds, by one additive model of row and seed "
+    "In brackets 95 % intervals: of differences between ours, which share seeds, by an additive model of row and seed "
     "with its pooled residual; of ours less the paper's, after Welch. *Deviation* is that of a row's residuals. The "
     "best other row is picked after the fact, so its interval is too favourable to it."
 )
@@ -70,23 +70,23 @@ def compare(cells, metrics, values, paper, wanted, printed=None):
     a row a run; paper: see grids.paper_numbers; wanted: {Cell: number of runs that it shall have}; printed: the Cells
     that the paper's marks are ranked over, where they are more than the cells.
     """
-    found = {}
+    by_cell = {}
     runs = values[[*CELL, "seed", "metric", "value"]].itertuples(index=False) if len(values) else ()
     for *cell, seed, name, value in runs:
-        found.setdefault((*cell, name), {})[seed] = value
+        by_cell.setdefault((*cell, name), {})[seed] = value
     blocks = []
     for dataset, model in dict.fromkeys(cell[:2] for cell in cells):
         here = {cell: row for cell, row in cells.items() if cell[:2] == (dataset, model)}
         all_printed = [cell for cell in printed or cells if cell[:2] == (dataset, model)]
         for metric in metrics:
-            ours = {cell: found.get((*cell, metric.name), {}) for cell in here}
+            ours = {cell: by_cell.get((*cell, metric.name), {}) for cell in here}
             theirs = {cell: paper_number(paper, metric, cell) for cell in dict.fromkeys((*here, *all_printed))}
             blocks += block(here, metric, ours, theirs, wanted)
     return pd.DataFrame(blocks)
 
 
 def block(rows, metric, ours, theirs, wanted):
-    """The rows of a comparison for one data set, network and metric, dicts.
+    """The rows of a comparison for a data set, network and metric, dicts.
 
     ours: {Cell: {seed: value}}; theirs: {Cell: (mean, std)} of all that the paper ranks.
     """
@@ -98,7 +98,7 @@ def block(rows, metric, ours, theirs, wanted):
     ranks = ranking(scores)
     paper_ranks = ranking({cell: sign * mean for cell, (mean, _) in theirs.items()})
     none = next((cell for cell in rows if cell.method == "none"), None)
-    found = []
+    lines = []
     for cell, row in rows.items():
         others = {other: score for other, score in scores.items() if other != cell}
         best = min(others, key=others.get) if others and ours[cell] else None
@@ -106,7 +106,7 @@ def block(rows, metric, ours, theirs, wanted):
         to_paper = (
             welch([(1, mean, std, len(ours[cell])), (-1, *theirs[cell], PAPER_RUNS)]) if ours[cell] else Interval()
         )
-        found.append(
+        lines.append(
             {
                 **cell._asdict(),
                 "label": row.label,
@@ -129,11 +129,11 @@ def block(rows, metric, ours, theirs, wanted):
                 "paper_rank": paper_ranks.get(cell),
             }
         )
-    return found
+    return lines
 
 
 def difference(model, cell, other):
-    """The Interval of a cell less another one, by an AdditiveModel; empty where there is no other."""
+    """The Interval of a cell less another, by an AdditiveModel; empty without another."""
     return model.contrast({cell: 1, other: -1}) if other else Interval()
 
 
@@ -149,7 +149,7 @@ def paper_number(paper, metric, cell):
 
 
 def average(values):
-    """Mean and sample standard deviation; NaN where there are too few."""
+    """Mean and sample standard deviation; NaN of too few."""
     values = np.array(list(values), float)
     mean = float(values.mean()) if len(values) else math.nan
     with np.errstate(invalid="ignore"):  # infinite values have no deviation
@@ -167,7 +167,7 @@ def ranking(scores):
 
 
 def plus_minus(mean, std):
-    """Mean and standard deviation with enough digits to tell them apart; one run has no deviation."""
+    """Mean and standard deviation with enough digits to tell them apart; a single run has no deviation."""
     digits = 0 if abs(mean) >= 1000 else 2 if abs(mean) >= 1 else 3
     return f"{mean:.{digits}f}" + ("" if math.isnan(std) else f" ± {std:.{digits}f}")
 
@@ -188,7 +188,7 @@ def paper_text(row):
 
 
 def difference_text(value, low=math.nan, high=math.nan):
-    """`-1.23 [-1.50, -0.96]`, without the interval where there is none, or nothing."""
+    """`-1.23 [-1.50, -0.96]`, without the interval where it is not known, or nothing."""
     if not math.isfinite(value):
         return ""
     digits = 2 if abs(value) >= 0.1 else 3
@@ -216,9 +216,9 @@ def place(model, dataset):
 
 
 def markdown(header, frame, details=True):
-    """The table: an overview, and block by block the differences with their intervals (or, of one block, these alone).
+    """The table: an overview, and block by block the differences with intervals (of a single block these alone).
 
-    details: False leaves out the blocks where there is an overview.
+    details: False leaves out the blocks after an overview.
     """
     lines = [f"### {header.title}", "", " ".join(filter(None, [LEGEND, header.remark]))]
     blocks = list(frame.groupby(BLOCK, sort=False))
@@ -236,8 +236,8 @@ def markdown(header, frame, details=True):
         for _, row in rows.iterrows():
             texts = [marked(ours_text(row), row["rank"], *MARKDOWN), deviation_text(row.deviation)]
             if paper:
-                own = difference_text(row.difference, row.difference_low, row.difference_high)
-                texts += [marked(paper_text(row), row.paper_rank, *MARKDOWN), own]
+                apart = difference_text(row.difference, row.difference_low, row.difference_high)
+                texts += [marked(paper_text(row), row.paper_rank, *MARKDOWN), apart]
             texts.append(difference_text(row.to_none, row.to_none_low, row.to_none_high))
             best = difference_text(row.to_best, row.to_best_low, row.to_best_high)
             texts.append(f"{best} ({row.best_other})" if best else "")
@@ -271,7 +271,7 @@ def overview(frame, layout):
 
 
 def overview_text(row):
-    """Ours / the paper's of one cell, marked."""
+    """Ours / the paper's of a cell, marked."""
     paper = marked(paper_text(row), row.paper_rank, *MARKDOWN)
     return marked(ours_text(row), row["rank"], *MARKDOWN) + (f" / {paper}" if paper else "")
 
@@ -298,14 +298,14 @@ def latex(header, frame):
     for model, rows in frame.groupby("model", sort=False):
         lines += [r"    \midrule", rf"    \multicolumn{{{1 + count}}}{{l}}{{{escaped(NAMES.get(model, model))}}} \\"]
         for label, cells in rows.groupby("label", sort=False):
-            there = {(row.dataset, row.metric): row for _, row in cells.iterrows()}
-            texts = [text for key in columns for text in latex_texts(there.get(key), with_paper[key])]
+            by_column = {(row.dataset, row.metric): row for _, row in cells.iterrows()}
+            texts = [text for key in columns for text in latex_texts(by_column.get(key), with_paper[key])]
             lines.append(f"    {escaped(label)} & " + " & ".join(texts) + r" \\")
     return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}"]) + "\n"
 
 
 def latex_texts(row, paper):
-    """Ours, and the paper's, of one cell; row None where the table has none."""
+    """Ours, and the paper's, of a cell; row None where the table has none."""
     if row is None:
         return [""] * (1 + paper)
     ours = marked(escaped(ours_text(row)), row["rank"], *LATEX)

@@ -1,12 +1,12 @@
 """Statistics of runs that share seeds, and of numbers that are printed as mean and standard deviation.
 
-Runs of one seed share split, initial weights and order of images. So a table's values are taken as
+Runs of the same seed share split, initial weights and order of images. So a table's values are taken as
 
     value = effect of the cell + effect of the seed + noise,
 
-fitted by least squares, with one standard deviation of the noise for all cells (`AdditiveModel`). Its t intervals have
-the residual's degrees of freedom, and hold for tables with missing runs too. Printed numbers, which have no seeds, are
-compared after Welch.
+fitted by least squares, with a common standard deviation of the noise for all cells (`AdditiveModel`). Its t intervals
+have the residual's degrees of freedom, and hold for tables with missing runs too. Printed numbers, which have no seeds,
+are compared after Welch.
 """
 
 import functools
@@ -38,7 +38,7 @@ class Interval(NamedTuple):
         return int(self.low > 0) - int(self.high < 0)  # comparisons with NaN are false
 
     def excludes(self, value):
-        """Whether a value lies outside the bounds; False where there are none."""
+        """Whether a value lies outside the bounds; False without bounds."""
         return value < self.low or value > self.high
 
 
@@ -87,8 +87,8 @@ class AdditiveModel:
         """The Interval of a cell's mean over all seeds of the table, for comparing cells."""
         if cell not in self.values:
             return Interval()
-        own = [float(other == cell) for other in self.cells]
-        return self._estimate(np.array([*own, *[1 / len(self.seeds)] * len(self.seeds)]))
+        indicator = [float(other == cell) for other in self.cells]
+        return self._estimate(np.array([*indicator, *[1 / len(self.seeds)] * len(self.seeds)]))
 
     def _estimate(self, combination):
         if not np.allclose(combination @ self.estimable, combination, atol=1e-6):  # cells that share no seeds
@@ -98,10 +98,10 @@ class AdditiveModel:
 
     def deviation_of(self, cell):
         """The standard deviation of a cell's residuals, on the scale of `deviation`; NaN where it cannot be known."""
-        own = self.residuals[self.owner == self.cells.index(cell)] if cell in self.values else ()
-        if len(own) < 2 or not self.degrees:
+        residuals = self.residuals[self.owner == self.cells.index(cell)] if cell in self.values else ()
+        if len(residuals) < 2 or not self.degrees:
             return math.nan
-        return math.sqrt(np.mean(own**2) * len(self.residuals) / self.degrees)
+        return math.sqrt(np.mean(residuals**2) * len(self.residuals) / self.degrees)
 
     @functools.cached_property
     def levene(self):
@@ -120,18 +120,18 @@ def paired(values, weights):
     """The Interval of sum(weight * cell) from its values at the seeds that all its cells have, and these seeds."""
     cells = [values.get(cell, {}) for cell in weights]
     seeds = sorted(set.intersection(*map(set, cells)))
-    found = np.array([sum(w * cell[seed] for w, cell in zip(weights.values(), cells)) for seed in seeds], float)
-    if not len(found) or not np.isfinite(found).all():
+    differences = np.array([sum(w * cell[seed] for w, cell in zip(weights.values(), cells)) for seed in seeds], float)
+    if not len(differences) or not np.isfinite(differences).all():
         return Interval(), seeds
-    alike = len(found) < 2 or np.ptp(found) <= TINY * max(abs(v) for cell in cells for v in cell.values())
-    error = 0.0 if alike else found.std(ddof=1) / math.sqrt(len(found))
-    return t_interval(found.mean(), error, len(found) - 1), seeds
+    alike = len(differences) < 2 or np.ptp(differences) <= TINY * max(abs(v) for cell in cells for v in cell.values())
+    error = 0.0 if alike else differences.std(ddof=1) / math.sqrt(len(differences))
+    return t_interval(differences.mean(), error, len(differences) - 1), seeds
 
 
 def welch(terms):
     """The Interval of sum(weight * mean) of independent groups, [(weight, mean, standard deviation, runs)].
 
-    Degrees of freedom after Welch and Satterthwaite. Without deviations (NaN, or one run) it has no bounds.
+    Degrees of freedom after Welch and Satterthwaite. Without deviations (NaN, or a single run) it has no bounds.
     """
     mean = sum(weight * m for weight, m, _, _ in terms)
     parts = [(weight**2 * std**2 / n, n - 1) for weight, _, std, n in terms]
