@@ -34,7 +34,7 @@ from engine.device import environment, select_device
 from engine.files import (
     OTHER_RECIPE,
     BadInput,
-    Record,
+    EvaluationFiles,
     load_checkpoint,
     locked,
     make_folder,
@@ -349,7 +349,7 @@ def run(study, wanted, args):
     torch.set_float32_matmul_precision("highest")
     results, errors, left = {}, [], {}
     for path, expected in wanted:
-        record = Record(path, study)
+        record = EvaluationFiles(path, study)
         if result := record.finished(expected):
             results[path] = result
         else:
@@ -531,7 +531,7 @@ def make(args, studies):
     errors, missing, chosen = [], [], chosen_studies(args, studies)
     for study in chosen:
         if args.no_run:
-            found = [Record(path, study).finished(expected) for path, expected in wanted]
+            found = [EvaluationFiles(path, study).finished(expected) for path, expected in wanted]
             results, new = [result for result in found if result], []
         else:
             results, new = run(study, wanted, args)

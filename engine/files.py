@@ -10,7 +10,7 @@
                                  seed<k>.log             what its processes printed, under a launcher
                                  seed<k>.failed          how it failed last, under a launcher
 
-Record is the same for one evaluation of a checkpoint (see evaluation.py).
+EvaluationFiles is the same for one evaluation of a checkpoint (see evaluation.py).
 """
 
 import contextlib
@@ -355,7 +355,7 @@ class RunFiles:
             path.unlink(missing_ok=True)
 
 
-class Record:
+class EvaluationFiles:
     """The files of one study of one checkpoint."""
 
     def __init__(self, path, study):

@@ -23,7 +23,7 @@ import data
 import recipes
 from engine import cli, evaluation
 from engine.device import select_device
-from engine.files import BadInput, Record, make_folder, read_json, write_json
+from engine.files import BadInput, EvaluationFiles, make_folder, read_json, write_json
 from scripts.bench import benchmark
 from scripts.figures import demo_figures
 from scripts.grid import comparison, grids, launcher
@@ -86,8 +86,8 @@ class Plan:
         return getattr(run.files, self.options.weights)
 
     def evaluations(self, run):
-        """[(records.Record, its result or None)] of a run."""
-        found = [Record(self.checkpoint(run), study) for study in self.studies]
+        """[(EvaluationFiles, its result or None)] of a run."""
+        found = [EvaluationFiles(self.checkpoint(run), study) for study in self.studies]
         return [(record, record.finished(run.recipe)) for record in found]
 
 
@@ -199,7 +199,7 @@ def render(one, args):
     if one.script:
         shown = False
         for study in one.studies:
-            pairs = [(Record(one.checkpoint(run), study), run.recipe) for run in grid.runs()]
+            pairs = [(EvaluationFiles(one.checkpoint(run), study), run.recipe) for run in grid.runs()]
             results = [result for record, recipe in pairs if (result := record.finished(recipe))]
             shown |= evaluation.show(study, results, grid, one.options.weights)
         if not shown:

@@ -9,7 +9,7 @@ import torch
 
 import data
 from engine import evaluation
-from engine.evaluation import Record, Study, outcomes
+from engine.evaluation import EvaluationFiles, Study, outcomes
 from engine.files import BadInput, load_checkpoint
 from engine.metrics import EVALUATION_BATCH
 from engine.signals import Stopped
@@ -44,7 +44,7 @@ def trained(train_tiny, tmp_path):
 
 
 def arrays_of(path, study):
-    with np.load(Record(path, study).images) as stored:
+    with np.load(EvaluationFiles(path, study).images) as stored:
         return {name: stored[name] for name in stored.files}
 
 
@@ -90,7 +90,7 @@ def test_interrupted_and_continued(trained, looks):
     args, study = command(path), Clean(batch=100)
     whole = evaluation.run(study, [(path, None)], args)[0][0]
     expected = arrays_of(path, study)
-    record = Record(path, study)
+    record = EvaluationFiles(path, study)
     record.result.unlink()
     with pytest.raises(Stopped), evaluation.progress() as bar:
         evaluation.evaluate(study, evaluation.load_subject(path, args), record, bar, Signals(looks))
@@ -118,9 +118,9 @@ def test_other_settings_have_files_of_their_own(trained):
     path, _ = trained
     study = Clean(geometry="modern", limit=None, seed=0)
     study.plain = {"geometry": "old", "limit": None, "seed": 0}
-    assert Record(path, study).result.name == "seed0.best.clean-geometrymodern.json"
+    assert EvaluationFiles(path, study).result.name == "seed0.best.clean-geometrymodern.json"
     study.plain = study.setting
-    assert Record(path, study).result.name == "seed0.best.clean.json"
+    assert EvaluationFiles(path, study).result.name == "seed0.best.clean.json"
 
 
 def test_weights_that_have_changed_since_are_refused(trained):
@@ -147,7 +147,7 @@ def test_what_an_interrupted_evaluation_is_of(trained):
     path, _ = trained
     args, study = command(path), Clean()
     expected = evaluation.run(study, [(path, None)], args)[0][0]["cases"]
-    record = Record(path, study)
+    record = EvaluationFiles(path, study)
     record.result.unlink()
     with pytest.raises(Stopped), evaluation.progress() as bar:
         evaluation.evaluate(study, evaluation.load_subject(path, args), record, bar, Signals(3))
@@ -160,8 +160,8 @@ def test_what_an_interrupted_evaluation_is_of(trained):
 def test_a_record_without_its_arrays_is_made_anew(trained):
     path, _ = trained
     evaluation.run(Clean(), [(path, None)], command(path))
-    Record(path, Clean()).images.unlink()
-    assert Record(path, Clean()).finished() is None
+    EvaluationFiles(path, Clean()).images.unlink()
+    assert EvaluationFiles(path, Clean()).finished() is None
 
 
 def test_the_others_go_on_where_one_checkpoint_is_damaged(trained, tmp_path, capsys):
@@ -169,7 +169,7 @@ def test_the_others_go_on_where_one_checkpoint_is_damaged(trained, tmp_path, cap
     (path.parent / "seed1.best.pt").write_bytes(path.read_bytes()[:1000])
     status = evaluation.main(evaluation.parser(""), lambda args: [Clean()], [str(path.parent), "--device", "cpu"])
     printed = capsys.readouterr()
-    assert status == 2 and "| first |" in printed.out and Record(path, Clean()).result.exists()
+    assert status == 2 and "| first |" in printed.out and EvaluationFiles(path, Clean()).result.exists()
     assert "seed1.best.pt is damaged" in printed.err.splitlines()[-1] and "Traceback" not in printed.err
 
 
@@ -189,7 +189,7 @@ def test_a_damaged_result_of_the_training_does_not_stop_an_evaluation(trained):
     study.tasks = ("clean",)
     with pytest.warns(UserWarning, match=r"seed0\.json is not a result of train\.py"):
         evaluation.run(study, [(path, None)], command(path))
-    assert Record(path, study).result.exists()
+    assert EvaluationFiles(path, study).result.exists()
 
 
 def test_runs_of_different_recipes_are_not_averaged(train_tiny, tmp_path, capsys):
@@ -204,7 +204,7 @@ def test_runs_of_different_recipes_are_not_averaged(train_tiny, tmp_path, capsys
 
 def test_a_damaged_partial_file_is_begun_anew(trained):
     path, _ = trained
-    record = Record(path, Clean())
+    record = EvaluationFiles(path, Clean())
     record.partial.write_bytes(b"not what it was")
     with pytest.warns(UserWarning, match=r"seed0\.best\.clean\.partial\.npz is damaged .*; starting anew"):
         evaluation.run(Clean(), [(path, None)], command(path))
@@ -218,7 +218,7 @@ def test_another_clean_error_than_in_training_is_pointed_at(trained):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ((found,), _) = evaluation.run(study, [(path, None)], command(path))
-    Record(path, study).result.unlink()
+    EvaluationFiles(path, study).result.unlink()
     other = result | {"test_error": result["test_error"] + 0.6}
     path.with_name("seed0.json").write_text(json.dumps(other))
     with pytest.warns(UserWarning, match=r"seed0\.best\.pt: the clean error is .* are these the same images\?"):
@@ -434,5 +434,5 @@ def test_what_is_kept_of_every_image():
 def test_records_are_json_of_finite_numbers(trained):
     path, _ = trained
     evaluation.run(Clean(), [(path, None)], command(path))
-    found = json.loads(Record(path, Clean()).result.read_text())
+    found = json.loads(EvaluationFiles(path, Clean()).result.read_text())
     assert all(np.isfinite(value) for case in found["cases"].values() for value in case.values())
