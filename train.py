@@ -142,7 +142,7 @@ def summary(trainer, tested):
 @distributed.only_rank_0_prints()
 def train_from(args):
     """Resolve the recipe of a command line, train it, print recipe and result; or profile it."""
-    images = str(args.data_dir.resolve()) if args.dataset == "folder" else None
+    images = str(args.data_dir.resolve())  # which a recipe needs for the user's own alone
     given, results = recipes.overrides_of(args), ROOT / "results"
     if args.recipe_tag:
         given = folders.tagged(results, args.recipe_tag, given)

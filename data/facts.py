@@ -166,5 +166,3 @@ FACTS = {
         train_images=None,
     ),
 }
-
-TRAIN_IMAGES = {name: facts.train_images for name, facts in FACTS.items() if facts.train_images}

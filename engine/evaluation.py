@@ -230,7 +230,7 @@ def misfit(path, recipe, weights, net, loaded, folder):
 
 def images_folder(recipe, data_dir):
     """Where a recipe's images are: --data-dir, by default for `folder` where it was trained, else as train.py."""
-    if data_dir is None and recipe.dataset == "folder":
+    if data_dir is None and data.FACTS[recipe.dataset].own:
         return recipe.images
     return str((data_dir or cli.DATA_DIR).expanduser())
 

@@ -122,6 +122,7 @@ OPTIONS = {name: f.metadata for name, f in FIELDS.items() if f.metadata}
 def resolve(dataset, model, method, seed=0, images=None, **overrides):
     """The complete Recipe of one run; overrides are fields of Recipe that shall differ from the paper.
 
+    images: where a user's own images are; left out of the recipes of other data sets.
     Raises RecipeError for an unknown name, a field that the data set, network or method lacks, or an impossible value.
     """
     for kind, name, known in (
@@ -136,7 +137,7 @@ def resolve(dataset, model, method, seed=0, images=None, **overrides):
     if unknown:
         raise RecipeError(f"unknown field {unknown[0]!r}; a recipe has {', '.join(OPTIONS)}")
 
-    values = _dataset_settings(dataset, overrides)
+    facts, values = data.FACTS[dataset], _dataset_settings(dataset, overrides)
     values |= _network_settings(model, values["image_size"], overrides) | EVERYONE | BY_DATASET.get(dataset, {})
     values |= _schedule_settings(dataset, model, overrides)
     own = regularizers.hyperparameters(method)
@@ -149,7 +150,7 @@ def resolve(dataset, model, method, seed=0, images=None, **overrides):
         if name in METHOD_OPTIONS:
             raise RecipeError(f"{flag(name)} means nothing to the method {method}, which takes {flags(own)}")
         raise RecipeError(f"{flag(name)} means nothing to {model} on {dataset}")
-    recipe = Recipe(dataset, model, method, seed, images=images, **(values | overrides))
+    recipe = Recipe(dataset, model, method, seed, images=images if facts.own else None, **(values | overrides))
     _check(recipe)
     return recipe
 
@@ -189,13 +190,16 @@ def flags(names):
 def _dataset_settings(dataset, overrides):
     facts = data.FACTS[dataset]
     values = {name: getattr(facts, name) for name in ("image_size", "flip", "val_per_class", "train_per_class")}
-    if dataset in ("folder", "imagenet"):
+    if facts.free_size:
         values["image_size"] = overrides.get("image_size", values["image_size"])
         if values["image_size"] is None:
-            raise RecipeError("the data set folder needs --image-size, the side in pixels that images are scaled to")
+            raise RecipeError(
+                f"the data set {dataset} needs --image-size, the side in pixels that images are scaled to"
+            )
     elif "image_size" in overrides:
-        raise RecipeError(f"{dataset} has images of {facts.image_size} pixels; --image-size is for folder and imagenet")
-    if dataset != "imagenet":  # its random crop is another one
+        free = " and ".join(sorted(name for name, known in data.FACTS.items() if known.free_size))
+        raise RecipeError(f"{dataset} has images of {facts.image_size} pixels; --image-size is for {free}")
+    if not facts.streamed:  # whose random crop is another one
         values["padding"] = values["image_size"] // 16 if facts.padding is None else facts.padding
     return values
 

@@ -29,7 +29,6 @@ import models
 import recipes
 from data import corrupted
 from data.corruptions import SCORED, SEVERITIES
-from data.facts import TRAIN_IMAGES
 from data.loaders import TRAIN, MemoryLoader, Pool
 from engine import cli
 from engine.device import environment, select_device, set_up_backends
@@ -270,7 +269,8 @@ def parser():
     """The command line."""
     found = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = found.add_argument
-    add("--dataset", choices=TRAIN_IMAGES, help="time the hours of a training on it, by its recipe")
+    known = [name for name, facts in data.FACTS.items() if facts.train_images]
+    add("--dataset", choices=known, help="time the hours of a training on it, by its recipe")
     add("--model", default="preactresnet18", choices=models.MODELS)
     add("--methods", nargs="+", default=list(recipes.LABELS), choices=recipes.LABELS, help="beside none (default all)")
     add("--rounds", "--steps", type=int, default=3, help="counted steps of every method (default 3)")

@@ -91,7 +91,7 @@ def scene_of(args):
         recipe, net = subject.recipe, subject.net
     else:
         dataset, model = given.pop("dataset", "digits"), given.pop("model", "preactresnet18")
-        images = str((args.data_dir or cli.DATA_DIR).resolve()) if dataset == "folder" else None
+        images = str((args.data_dir or cli.DATA_DIR).resolve())
         recipe = recipes.resolve(dataset, model, "patchup_hard", args.seed, images, **given)
     folder = evaluation.images_folder(recipe, args.data_dir)
     recipe = dataclasses.replace(recipe, padding=0, flip=False)

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+import data
 from engine.files import make_folder, write_json, write_whole
 from scripts.grid.statistics import UNEQUAL, AdditiveModel, Interval, welch
 
@@ -30,11 +31,7 @@ PAPER_RUNS = 5  # seeds of the paper's means
 BLOCK = ["dataset", "model", "metric"]
 CELL = ["dataset", "model", "method", "variant"]
 NAMES = {  # as they are written in print
-    "cifar10": "CIFAR-10",
-    "cifar100": "CIFAR-100",
-    "svhn": "SVHN",
-    "tiny_imagenet": "Tiny-ImageNet",
-    "imagenet": "ImageNet",
+    **{name: facts.title for name, facts in data.FACTS.items()},
     "preactresnet18": "PreActResNet18",
     "preactresnet34": "PreActResNet34",
     "wrn28_10": "WRN-28-10",

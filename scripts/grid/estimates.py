@@ -18,8 +18,6 @@ from tqdm import tqdm
 import data
 import recipes
 import regularizers
-from data import sources
-from data.facts import TRAIN_IMAGES
 from data.loaders import TRAIN, MemoryLoader, Pool
 from data.splits import split
 from engine.device import environment, set_up_backends
@@ -39,10 +37,11 @@ def pool(dataset, folder):
 
     Raises data.DataError for a folder that is not there.
     """
-    if dataset != "folder":
-        return TRAIN_IMAGES[dataset], True
-    found = sources.folder(Path(folder))
-    return tuple(np.bincount(found.parts["train"].labels).tolist()), "val" not in found.parts
+    facts = data.FACTS[dataset]
+    if facts.train_images:
+        return facts.train_images, True
+    parts = facts.reader(Path(folder)).parts
+    return tuple(np.bincount(parts["train"].labels).tolist()), "val" not in parts
 
 
 def training_images(recipe):

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import pandas as pd
 
-import data
 import recipes
 from engine import cli, folders
 from engine.files import ROOT, BadInput, RunFiles
@@ -109,10 +108,9 @@ class Grid:
     def run(self, cell, seed):
         """One run of a cell."""
         (row,) = (row for row in self.rows if (row.method, row.variant) == cell[2:])
-        images = self.images if data.FACTS[cell.dataset].own else None
         base = recipes.applicable(cell.method, self.table.overrides)
         given = recipes.applicable(cell.method, self.overrides | row.overrides)
-        recipe = recipes.resolve(*cell[:3], seed, images=images, **(base | given))
+        recipe = recipes.resolve(*cell[:3], seed, images=self.images, **(base | given))
         out = self.folder(recipes.changes(recipe, given, **base))
         return Run(cell, recipe, RunFiles(out, recipe), base | given)
 

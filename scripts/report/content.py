@@ -10,6 +10,7 @@ import struct
 
 import pandas as pd
 
+import data
 import recipes
 from engine.files import BadInput, RunFiles, load_checkpoint, read_json
 from scripts import tables
@@ -95,7 +96,8 @@ def run_at(stem, wanted, problems):
         if recipe and wanted and recipe != wanted:
             run["foreign"] = "not counted"
             problems.append(f"{stem} has another recipe than its tables ({recipes.differences(recipe, wanted)})")
-        size = {"image_size": 64} if dataset == "folder" else {}  # any: without a recipe its files alone are shown
+        free = dataset in data.FACTS and not data.FACTS[dataset].image_size
+        size = {"image_size": 64} if free else {}  # any: without a recipe its files alone are shown
         known = recipe or wanted or recipes.used(recipes.resolve(dataset, model, method, int(name[4:]), **size))
         files = RunFiles(folder, recipes.restore(known))
         if files.stem != stem:
