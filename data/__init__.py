@@ -16,7 +16,7 @@ import numpy as np
 
 from . import cache
 from .errors import DataError
-from .facts import FACTS, Facts
+from .facts import FACTS, Facts, part_of
 from .loaders import TRAIN, VAL, Loader, MemoryLoader, Pool, StreamLoader, normalise
 from .splits import split
 
@@ -31,6 +31,7 @@ __all__ = [
     "folder_digest",
     "load",
     "normalise",
+    "part_of",
 ]
 
 MEMORY_LIMIT = 4 * 2**30  # bytes of decoded pixels above which a folder's images are streamed

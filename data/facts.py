@@ -166,3 +166,9 @@ FACTS = {
         train_images=None,
     ),
 }
+
+
+def part_of(name, classes):
+    """`Tiny-ImageNet: 10 of its 200 classes` where images have fewer classes than their data set, else nothing."""
+    title, whole = FACTS[name].title, FACTS[name].num_classes
+    return "" if whole in (None, classes) else f"{title}: {classes} of its {whole} classes"

@@ -19,7 +19,6 @@ from types import ModuleType
 import pandas as pd
 import torch
 
-import data
 import recipes
 from engine import cli, evaluation
 from engine.device import select_device
@@ -133,21 +132,26 @@ def jobs_of(plans, args):
 # ---- collecting and rendering ----
 
 
-def collect(grid, runs=None):
-    """A row a finished run and metric of the table: comparison.CELL, seed, metric and value; runs: by default all."""
-    rows, first = [], {}
+def finished(grid, runs=None):
+    """[(run, its result)] of the finished runs, by default of all. Raises BadInput where they are of other images."""
+    pairs, first = [], {}
     for run in grid.runs() if runs is None else runs:
         if result := run.files.finished():
-            digest, path = first.setdefault(run.recipe.dataset, (result.get("digest"), run.files.result))
-            if digest and result.get("digest", digest) != digest:
+            pairs.append((run, result))
+            other, path = first.setdefault(run.recipe.dataset, (result, run.files.result))
+            if any(name in result and result[name] != other.get(name, result[name]) for name in ("digest", "classes")):
                 raise BadInput(f"{run.files.result} and {path} are of other images: no table can show both")
-            classes = data.FACTS[run.recipe.dataset].num_classes
-            if classes and result["classes"] != classes:
-                where = f"{result['classes']} of the {classes} classes of {run.recipe.dataset}"
-                raise BadInput(f"{run.files.result} saw {where}")
-            for metric in grid.table.metrics:
-                if metric.name in result:
-                    rows.append((*run.cell, run.recipe.seed, metric.name, result[metric.name]))
+    return pairs
+
+
+def collect(grid, runs=None):
+    """A row a finished run and metric of the table: comparison.CELL, seed, metric and value; runs: by default all."""
+    rows = [
+        (*run.cell, run.recipe.seed, metric.name, result[metric.name])
+        for run, result in finished(grid, runs)
+        for metric in grid.table.metrics
+        if metric.name in result
+    ]
     return pd.DataFrame(rows, columns=[*comparison.CELL, "seed", "metric", "value"])
 
 
@@ -186,8 +190,14 @@ def hours(grid):
     return pd.DataFrame(rows, columns=[*comparison.CELL, "seed", "metric", "value"])
 
 
+def seeing(grid, runs=None):
+    """The grid, which knows where the images of its runs lack classes."""
+    return grid if grid.table.kind == "steps" else grid.seeing(result for _, result in finished(grid, runs))
+
+
 def compared(grid, runs=None):
     """The comparison.Header, the comparison and the runs' own values of a table of trainings; runs: by default all."""
+    grid = seeing(grid, runs)
     runs = hours(grid) if grid.table.kind == "steps" else collect(grid, runs)
     frame = comparison.compare(grid.cells(), grid.table.metrics, runs, grid.paper(), grid.wanted(), grid.printed())
     return comparison.Header(grid.name, grid.title, grid.note, grid.table.remark), frame, runs
@@ -206,7 +216,7 @@ def render(one, args):
             print(f"### {grid.title}\n\nnothing is evaluated yet\n")
         return
     header, frame, runs = compared(grid)
-    comparison.publish(header, frame, grid.out, grid.file_name, runs)
+    comparison.publish(header, frame, grid.out, seeing(grid).file_name, runs)
     if grid.table.kind == "demo" and len(runs):
         draw_demo(grid, args.data_dir)
 

@@ -250,10 +250,27 @@ def test_what_cannot_be_is_one_line(tmp_path, capsys, given, words):
     assert words in error and error.count("\n") == 1
 
 
-def test_runs_on_a_part_of_the_classes_do_not_enter(tmp_path):
+def test_runs_on_a_part_of_the_classes_are_called_so_and_never_stand_beside_the_papers_numbers(tmp_path):
+    plan = tables.Plan(grid(tmp_path, *TABLE2))
+    finish(run_of(plan.grid, "none"), test_error=5.0, classes=100)
+    whole = tables.compared(plan.grid)
+    assert whole[1].paper_mean.notna().all() and "classes" not in whole[0].title
+    finish(run_of(plan.grid, "none"), test_error=5.0, classes=10)
+    header, frame, _ = tables.compared(plan.grid)
+    assert frame.paper_mean.isna().all() and frame.paper_rank.isna().all() and frame["mean"].notna().any()
+    assert header.title.endswith("(CIFAR-100: 10 of its 100 classes)") and header.note in header.title
+    tables.render(plan, None)
+    files = {path.name: path.read_text() for path in (tmp_path / "tables").iterdir()}
+    assert len(files) == 5 and all("-10classes" in name for name in files)
+    assert all("10 of its 100 classes" in text for name, text in files.items() if not name.endswith("csv"))
+
+
+@pytest.mark.parametrize("odd", [{"classes": 10}, {"digest": "other"}])
+def test_one_table_never_shows_runs_on_different_images(tmp_path, odd):
     found = grid(tmp_path, *TABLE2)
-    finish(run_of(found, "none"), test_error=5.0, classes=10)
-    with pytest.raises(BadInput, match="seed0.json saw 10 of the 100 classes of cifar100"):
+    finish(run_of(found, "none"), test_error=5.0, classes=100, digest="this")
+    finish(run_of(found, "mixup"), test_error=5.0, **{"classes": 100, "digest": "this"} | odd)
+    with pytest.raises(BadInput, match="seed0.json and .*seed0.json are of other images: no table can show both"):
         tables.collect(found)
 
 

@@ -102,7 +102,8 @@ def scene_of(args):
         datasets, net = recipes.objects(recipe, folder, args.workers)
         trained = f"untrained, seed {args.seed}"
     width = "" if recipe.width is None else f" of width {recipe.width}"
-    about = f"{in_print(recipe.model)}{width} on {in_print(recipe.dataset)} ({trained})"
+    facts = ", ".join(filter(None, [trained, data.part_of(recipe.dataset, len(datasets.classes))]))
+    about = f"{in_print(recipe.model)}{width} on {in_print(recipe.dataset)} ({facts})"
     return Scene(
         recipe, datasets, class_names(datasets.classes, Path(folder)), net.to(device), args.seed, device, about
     )

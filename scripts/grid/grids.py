@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+import data
 import recipes
 from engine import cli, folders
 from engine.files import ROOT, BadInput, RunFiles
@@ -55,6 +56,13 @@ class Grid:
     part: str = ""  # what was chosen of the table, for file names: `-cifar100-none`, or nothing
     recipe_tag: str = ""  # the user's name for the overrides
     images: str = None  # where the images of the data set `folder` are
+    partial: dict = dataclasses.field(default_factory=dict)  # {data set: its classes here}, where some are missing
+
+    def seeing(self, results):
+        """This grid, which knows where the results of its runs are of fewer classes than the data set has."""
+        classes = {result["dataset"]: result["classes"] for result in results}
+        partial = {name: count for name, count in classes.items() if data.part_of(name, count)}
+        return dataclasses.replace(self, partial=partial)
 
     @property
     def suffix(self):
@@ -64,7 +72,8 @@ class Grid:
     @property
     def file_name(self):
         """How files that show this grid begin."""
-        return self.name + folders.shortened(self.part + self.suffix)
+        partial = "".join(f"-{classes}classes" for classes in self.partial.values())
+        return self.name + folders.shortened(self.part + self.suffix + partial)
 
     def folder(self, overrides):
         """The folder of the runs with these fields other than the paper's."""
@@ -74,13 +83,14 @@ class Grid:
 
     @property
     def title(self):
-        """The table's title, which says what differs from the paper's recipe."""
+        """The table's title, which says what differs from the paper's recipe and data sets."""
         return self.table.title + (f" ({self.note})" if self.note else "")
 
     @property
     def note(self):
-        """What differs from the paper's recipe, or nothing."""
-        return f"not the paper's recipe: {folders.in_words(self.overrides)}" if self.overrides else ""
+        """What differs from the paper's recipe and data sets, or nothing."""
+        recipe = [f"not the paper's recipe: {folders.in_words(self.overrides)}"] if self.overrides else []
+        return "; ".join(recipe + [data.part_of(name, classes) for name, classes in self.partial.items()])
 
     @property
     def rows(self):
@@ -97,8 +107,9 @@ class Grid:
         return {cell: len(self.table.seeds_of(row)) for cell, row in self.cells().items()}
 
     def paper(self):
-        """The paper's numbers (see paper_numbers)."""
-        return paper_numbers(self.table.paper or (self.name,))
+        """The paper's numbers (see paper_numbers) of the data sets that are whole here."""
+        numbers = paper_numbers(self.table.paper or (self.name,))
+        return {key: number for key, number in numbers.items() if key[0] not in self.partial}
 
     def printed(self):
         """The Cells that the paper's table has in the chosen places, of methods that are not chosen too."""
