@@ -19,7 +19,7 @@ import data
 import models
 import recipes
 import regularizers
-from engine import distributed, folders
+from engine import distributed, folders, profiling
 from engine.cli import RUN_FLAGS, Parser, add_run_flags, explain
 from engine.device import environment, peak_memory, select_device, set_up_backends
 from engine.files import ROOT, BadInput, RunFiles, make_folder
@@ -80,8 +80,6 @@ def profile(recipe, folder, *, data_dir, device, workers, deterministic):
 
     No files of a run are read or written. Raises BadInput or data.DataError for what the user can mend.
     """
-    from engine import profiling  # seldom needed
-
     make_folder(folder, "--profile")
     device = select_device(device)
     set_up_backends(device, deterministic)

@@ -8,7 +8,6 @@ import contextlib
 import itertools
 import os
 import time
-from unittest import mock
 
 import torch
 from torch.autograd import DeviceType
@@ -61,8 +60,8 @@ def batches(trainer):
     """Yield the training batches of one epoch after another, the trainer's epoch and step being theirs."""
     where = {"rank": trainer.rank, "world": trainer.world}
     for trainer.epoch in itertools.count():
-        found = trainer.datasets.train.batches(trainer.recipe.batch_size, trainer.device, trainer.epoch, **where)
-        for trainer.step, batch in enumerate(found):
+        epoch = trainer.datasets.train.batches(trainer.recipe.batch_size, trainer.device, trainer.epoch, **where)
+        for trainer.step, batch in enumerate(epoch):
             yield batch
 
 
@@ -74,7 +73,7 @@ def make_steps(trainer, source, count, region, bar):
     images = 0
     with contextlib.ExitStack() as meanwhile:
         for owner, name, part in places(trainer):
-            meanwhile.enter_context(mock.patch.object(owner, name, within(region, part, getattr(owner, name))))
+            meanwhile.enter_context(replaced(owner, name, within(region, part, getattr(owner, name))))
         for _ in range(count):
             with region("input"):
                 x, y = next(source)
@@ -95,6 +94,20 @@ def places(trainer):
     yield trainer.scaler, "step", "optimizer"
     yield trainer.scaler, "update", "optimizer"
     yield trainer.optimizer, "zero_grad", "optimizer"
+
+
+@contextlib.contextmanager
+def replaced(owner, name, value):
+    """Within it, the attribute `name` of an object or a class is another value."""
+    before = vars(owner).get(name)  # None: it is its class's
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        if before is None:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, before)
 
 
 def within(region, part, function):
@@ -140,10 +153,10 @@ class Timeline:
         """{part: milliseconds from the first mark to the last}; together they are all of the time between these."""
         if self.cuda:
             torch.cuda.synchronize()
-        found = dict.fromkeys(PARTS, 0.0)
+        total = dict.fromkeys(PARTS, 0.0)
         for (_, start), (part, end) in itertools.pairwise(self.marks):
-            found[part] += start.elapsed_time(end) if self.cuda else 1e3 * (end - start)
-        return found
+            total[part] += start.elapsed_time(end) if self.cuda else 1e3 * (end - start)
+        return total
 
 
 # ---- the summary ----
@@ -165,9 +178,9 @@ def split(milliseconds, images):
     """
     step = sum(milliseconds.values())
     yield f"{'':<12}{'ms a step':>12}{'% of step':>12}{'images a second':>18}"
-    for part, found in (milliseconds | {"step": step}).items():
-        speed = f"{1e3 * images / found:,.0f}" if found else "-"
-        yield f"{part:<12}{found:>12.2f}{100 * found / step:>12.1f}{speed:>18}"
+    for part, time_taken in (milliseconds | {"step": step}).items():
+        speed = f"{1e3 * images / time_taken:,.0f}" if time_taken else "-"
+        yield f"{part:<12}{time_taken:>12.2f}{100 * time_taken / step:>12.1f}{speed:>18}"
 
 
 def operators(trace, device):
@@ -176,7 +189,7 @@ def operators(trace, device):
     def seconds(event):
         return (event.self_device_time_total if device.type == "cuda" else event.self_cpu_time_total) / 1e6
 
-    found = [e for e in trace.key_averages() if e.device_type == DeviceType.CPU and not e.is_user_annotation]
+    events = [e for e in trace.key_averages() if e.device_type == DeviceType.CPU and not e.is_user_annotation]
     yield f"{'operator':<44}{'ms a step':>12}{'calls a step':>14}"
-    for event in sorted(found, key=seconds, reverse=True)[:OPERATORS]:
+    for event in sorted(events, key=seconds, reverse=True)[:OPERATORS]:
         yield f"{event.key[:43]:<44}{1e3 * seconds(event) / TRACED:>12.2f}{event.count / TRACED:>14.1f}"

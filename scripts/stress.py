@@ -42,12 +42,12 @@ def finish(process, log):
 
 def run_processes(out):
     """The numbers of the processes that train below out."""
-    found = []
+    numbers = []
     for lock in Path(out).rglob("seed*.lock"):
         with contextlib.suppress(OSError, IndexError, ValueError):  # it has ended, or not signed yet
             if is_locked(lock):
-                found.append(int(lock.read_text().split()[0]))
-    return found
+                numbers.append(int(lock.read_text().split()[0]))
+    return numbers
 
 
 def disturb(command, out, log, args, pause):
@@ -80,20 +80,21 @@ def disturb(command, out, log, args, pause):
     finish(process, log)
 
 
-def differences(one, other):
+def differences(undisturbed, disturbed):
     """What differs between two folders of results, lines of text; an empty list if they are equal."""
-    here, there = results(one), results(other)
-    found = [f"{path} is only in one" for path in sorted(here ^ there)]
-    for path in sorted(here & there):
-        first, second = read_json(one / path), read_json(other / path)
-        found += [f"{path}: {name} {first[name]}, {second[name]}" for name in MEASURED if first[name] != second[name]]
+    folders = undisturbed, disturbed
+    paths, others = map(results, folders)
+    lines = [f"{path} is only in one folder" for path in sorted(paths ^ others)]
+    for path in sorted(paths & others):
+        first, second = (read_json(folder / path) for folder in folders)
+        lines += [f"{path}: {name} {first[name]}, {second[name]}" for name in MEASURED if first[name] != second[name]]
         for weights in ("best.pt", "last.pt"):
-            nets = [load_checkpoint((folder / path).with_suffix(f".{weights}"))["net"] for folder in (one, other)]
+            nets = [load_checkpoint((folder / path).with_suffix(f".{weights}"))["net"] for folder in folders]
             if not all(torch.equal(nets[0][name], nets[1][name]) for name in nets[0]):
-                found.append(f"{path}: the weights of {weights}")
-    for path in one.glob("tables/*.csv"):
-        found += [f"{path.name}: the table"] * (rows(path) != rows(other / "tables" / path.name))
-    return found
+                lines.append(f"{path}: the weights of {weights}")
+    for path in undisturbed.glob("tables/*.csv"):
+        lines += [f"{path.name}: the table"] * (rows(path) != rows(disturbed / "tables" / path.name))
+    return lines
 
 
 def results(folder):
@@ -120,24 +121,24 @@ def make(args):
             print(f"undisturbed: {seconds:.0f} s", flush=True)
             disturb(command, disturbed, log, args, seconds / max(1, args.times))
             print(f"killed {args.times} times: {time.monotonic() - begun - seconds:.0f} s")
-        found = differences(undisturbed, disturbed)
+        lines = differences(undisturbed, disturbed)
         count = len(results(undisturbed))
-    print("\n".join(found) or f"all {count} runs and the table are equal, bit for bit")
-    return 1 if found else 0
+    print("\n".join(lines) or f"all {count} runs and the table are equal, bit for bit")
+    return 1 if lines else 0
 
 
-def parser():
+def make_parser():
     """The command line."""
-    found = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    found.add_argument("--times", type=int, default=10, help="kills (default 10)")
-    found.add_argument("--seed", type=int, default=0, help="of the moments and victims (default 0)")
-    found.add_argument("command", nargs="*", help=f"after --: arguments of scripts/tables.py (default {DEMO})")
-    return found
+    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("--times", type=int, default=10, help="kills (default 10)")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments and victims (default 0)")
+    parser.add_argument("command", nargs="*", help=f"after --: arguments of scripts/tables.py (default {DEMO})")
+    return parser
 
 
 def main(arguments=None):
     """Do what a command line says; the exit status (see cli.explain)."""
-    args = parser().parse_args(arguments)
+    args = make_parser().parse_args(arguments)
     return cli.explain(lambda: make(args))
 
 

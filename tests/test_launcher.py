@@ -23,9 +23,9 @@ def test_missing_images_are_refused_before_anything_starts(tmp_path):
     args = arguments(tmp_path)
     good = digits_grid.job(args, "none")
     recipe = recipes.resolve("tiny_imagenet", "preactresnet18", "none")
-    found = RunFiles(tmp_path, recipe)
+    run = RunFiles(tmp_path, recipe)
     with pytest.raises(data.DataError, match="tiny-imagenet-200 is missing"):
-        launcher.launch([good, Job(recipe, found, (), (found.result,))], args)
+        launcher.launch([good, Job(recipe, run, (), (run.result,))], args)
     assert not good.files.output.exists()
 
 
@@ -54,9 +54,9 @@ def test_all_commands_of_a_job_are_done_until_one_fails(capsys):
 
 def test_a_job_is_finished_when_all_its_results_are_there(tmp_path, train_tiny):
     recipe = recipes.resolve("digits", "preactresnet18", "none", **TINY)
-    found = RunFiles(tmp_path / "runs", recipe)
+    run = RunFiles(tmp_path / "runs", recipe)
     extra = tmp_path / "extra.json"
-    job = Job(recipe, found, (), (found.result, extra))
+    job = Job(recipe, run, (), (run.result, extra))
     assert not job.finished() and job.state().name == "missing"
     train_tiny()
     assert not job.finished() and job.state().name == "trained"
@@ -83,8 +83,8 @@ def gpus(monkeypatch):
 
 def places(*flags, device="auto"):
     """[(CUDA_VISIBLE_DEVICES or None, threads)] of the places for these flags."""
-    found = launcher.places(digits_grid.make_parser().parse_args([*flags, "--device", device]))
-    return [(place.get("CUDA_VISIBLE_DEVICES"), int(place["OMP_NUM_THREADS"])) for place in found]
+    chosen = launcher.places(digits_grid.make_parser().parse_args([*flags, "--device", device]))
+    return [(place.get("CUDA_VISIBLE_DEVICES"), int(place["OMP_NUM_THREADS"])) for place in chosen]
 
 
 def test_runs_get_gpus_in_turn_and_cores_are_divided(gpus, monkeypatch):
@@ -137,30 +137,30 @@ def test_several_gpus_train_a_run_by_torchrun_and_evaluate_it_without():
 # ---- states, display, dry run ----
 
 
-def log(found, *errors):
+def log(run, *errors):
     """Write a log with these validation errors, ten seconds an epoch."""
-    found.stem.parent.mkdir(parents=True, exist_ok=True)
+    run.stem.parent.mkdir(parents=True, exist_ok=True)
     lines = [{"epoch": i, "val_error": error, "seconds": 10.0 * (i + 1)} for i, error in enumerate(errors)]
-    found.log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run.log.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def test_states_of_a_run(tmp_path, train_tiny):
     recipe = recipes.resolve("digits", "preactresnet18", "none", **TINY)
-    found = RunFiles(tmp_path / "runs", recipe)
-    assert found.state() == ("missing", 0, 2, None, None)
-    log(found, 50.0)
-    assert found.state() == ("missing", 0, 2, None, None), "without a checkpoint it starts anew"
-    found.checkpoint.touch()
-    found.log.write_text(found.log.read_text() + '{"epoch": 1, "val_')
-    assert found.state() == ("stopped", 1, 2, 50.0, 10.0), "a line that is being written does not count"
-    with holder(found.with_suffix("lock")):
-        assert found.state() == ("running", 1, 2, 50.0, 10.0)
-    assert found.state().name == "stopped", "a lock file that nobody holds is of a process that was killed"
-    found.failed.touch()
-    assert found.state().name == "failed"
-    found.checkpoint.unlink()
+    run = RunFiles(tmp_path / "runs", recipe)
+    assert run.state() == ("missing", 0, 2, None, None)
+    log(run, 50.0)
+    assert run.state() == ("missing", 0, 2, None, None), "without a checkpoint it starts anew"
+    run.checkpoint.touch()
+    run.log.write_text(run.log.read_text() + '{"epoch": 1, "val_')
+    assert run.state() == ("stopped", 1, 2, 50.0, 10.0), "a line that is being written does not count"
+    with holder(run.with_suffix("lock")):
+        assert run.state() == ("running", 1, 2, 50.0, 10.0)
+    assert run.state().name == "stopped", "a lock file that nobody holds is of a process that was killed"
+    run.failed.touch()
+    assert run.state().name == "failed"
+    run.checkpoint.unlink()
     result = train_tiny()
-    assert found.state() == ("finished", 2, 2, result["val_error"], result["seconds"])
+    assert run.state() == ("finished", 2, 2, result["val_error"], result["seconds"])
 
 
 class Terminal(io.StringIO):

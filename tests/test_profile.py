@@ -32,8 +32,8 @@ def table(folder):
 def regions(folder, part):
     """(start, end) of a part's regions in a trace, in microseconds."""
     events = json.loads((folder / "trace.json").read_text())["traceEvents"]
-    found = [e for e in events if e.get("cat") == "user_annotation" and e["name"] == part]
-    return [(e["ts"], e["ts"] + e["dur"]) for e in found]
+    annotations = [e for e in events if e.get("cat") == "user_annotation" and e["name"] == part]
+    return [(e["ts"], e["ts"] + e["dur"]) for e in annotations]
 
 
 def operators_within(folder, part):

@@ -1,6 +1,7 @@
 """slurm.py: what it asks Slurm for and remembers, and on a real Slurm: the same results through signals and kills."""
 
 import dataclasses
+import itertools
 import json
 import os
 import signal
@@ -9,13 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 import train
-from engine.files import ROOT, BadInput, RunFailed, load_checkpoint
+from engine.files import ROOT, BadInput, RunFailed
 from scripts.grid import launcher, slurm
 from tests import digits_grid, slurm_cluster
+from tests.digits_grid import arguments
 from tests.slurm_cluster import until
+from tests.trainings import assert_same_outcome, outcome
 
 LIMIT = 180  # seconds
 
@@ -29,13 +31,6 @@ def cluster(tmp_path_factory):
         yield
 
 
-def arguments(out, *flags):
-    """The parsed command line of digits_grid.py."""
-    return digits_grid.make_parser().parse_args(
-        list(map(str, ("--out", out, "--data-dir", out, "--device", "cpu", *flags)))
-    )
-
-
 def started(script, out, *flags):
     """A process that launches through Slurm, with what it prints on stderr going to <out>.txt."""
     where = ("--out", out, "--data-dir", out, "--device", "cpu", "--launcher", "slurm", "--cpus", 1)
@@ -47,18 +42,6 @@ def started(script, out, *flags):
 def begun(job):
     """Whether a run has done an epoch."""
     return job.files.log.exists() and job.files.log.read_text().count("\n") > 1
-
-
-def assert_same_run(one, other):
-    """Assert that two finished runs, RunFiles, have found the same, bit for bit."""
-    results = one.finished(), other.finished()
-    for result in results:
-        for name in ("seconds", "images_per_second", "peak_memory_mib", "environment"):
-            del result[name]
-    assert results[0] == results[1]
-    for name in ("best", "last"):
-        first, second = (load_checkpoint(getattr(found, name))["net"] for found in (one, other))
-        assert all(torch.equal(first[key], second[key]) for key in first | second)
 
 
 # ---- a real Slurm ----
@@ -95,22 +78,13 @@ def test_a_grid_through_slurm_that_is_left_and_come_back_to_equals_the_local_one
     assert second.wait(LIMIT) == 0, text.read_text()
     assert attached in text.read_text() and "submitted" not in text.read_text()
 
-    there, here = (sorted((tmp_path / name).rglob("seed?.json")) for name in ("cluster", "local"))
-    assert len(there) == len(here) == 4
-    for job in jobs_of(script, grid, tmp_path / "cluster"):
-        other = next(found for found in jobs_of(script, grid, tmp_path / "local") if found.recipe == job.recipe)
-        assert_same_run(job.files, other.files)
+    runs, local_runs = (next((tmp_path / name).glob("runs*")) for name in ("cluster", "local"))
+    assert len(list(runs.rglob("seed?.json"))) == len(list(local_runs.rglob("seed?.json"))) == 4
+    for method, seed in itertools.product(("none", "patchup_hard"), range(2)):
+        assert_same_outcome(outcome(runs, method, seed), outcome(local_runs, method, seed))
     tables = [next((tmp_path / name / "tables").glob("*.json")) for name in ("cluster", "local")]
     rows = [[row for row in json.loads(table.read_text())["rows"] if row["metric"] != "seconds"] for table in tables]
     assert len(rows[0]) > 0 and rows[0] == rows[1]
-
-
-def jobs_of(script, grid, out):
-    """The Jobs of scripts/tables.py."""
-    from scripts import tables
-
-    args, more = tables.parser().parse_known_args([*grid, "--out", str(out)])
-    return tables.jobs_of([tables.plan("demo", args, more)], args)
 
 
 def signal_step(name, job):
@@ -154,7 +128,8 @@ def test_signalled_killed_and_cancelled_jobs(cluster, tmp_path):
         assert "going on at step" in job.files.output.read_text()
         options = {"data_dir": tmp_path, "out": tmp_path / "undisturbed", "device": "cpu", "quiet": True}
         train.run(job.recipe, **options)
-        assert_same_run(job.files, type(job.files)(tmp_path / "undisturbed", job.recipe))
+        method = job.recipe.method
+        assert_same_outcome(outcome(job.files.out, method), outcome(tmp_path / "undisturbed", method))
 
 
 # ---- without Slurm ----

@@ -5,7 +5,6 @@ import json
 import math
 import os
 import pickle
-import re
 import resource
 import signal
 import subprocess
@@ -21,7 +20,6 @@ from torch import nn
 import recipes
 import regularizers
 from engine import files, metrics, trainer
-from engine.device import select_device
 from engine.files import BadInput, RunFailed, RunFiles
 from engine.signals import Stopped
 from engine.trainer import Trainer, compile_stages, learning_rate
@@ -397,15 +395,3 @@ def test_compiled_stages_equal_eager_ones_and_keep_their_names():
     compile_stages(net)
     assert list(net.state_dict()) == names
     assert torch.allclose(net(x), plain, atol=1e-5) and torch.allclose(net(x, mix.mix), mixed, atol=1e-5)
-
-
-def test_fp16_needs_a_gpu(train_tiny):
-    if torch.cuda.is_available():
-        pytest.skip("here is a GPU")
-    with pytest.raises(BadInput, match="--amp fp16 needs a CUDA device; on a CPU there is bf16"):
-        train_tiny(amp="fp16")
-
-
-def test_an_unknown_device_is_refused():
-    with pytest.raises(BadInput, match=re.escape("there are auto, cpu, cuda, cuda:<n>")):
-        select_device("gpu")

@@ -116,9 +116,9 @@ def random_images(recipe, classes, count=None):
     """A data set of so many random images (None: enough for the warm-up and the timed steps)."""
     rng, count = np.random.default_rng(0), count or (1 + TIMED_STEPS) * recipe.batch_size
     images = rng.integers(0, 256, (count, 3, recipe.image_size, recipe.image_size), dtype=np.uint8)
-    found, facts = Pool(images, rng.integers(0, classes, count)), data.FACTS[recipe.dataset]
+    labelled, facts = Pool(images, rng.integers(0, classes, count)), data.FACTS[recipe.dataset]
     options = {"mean": facts.mean, "std": facts.std, "padding": recipe.padding or 0, "flip": bool(recipe.flip)}
-    loader = MemoryLoader(found, np.arange(count), seed=0, augment=TRAIN, **options)
+    loader = MemoryLoader(labelled, np.arange(count), seed=0, augment=TRAIN, **options)
     return SimpleNamespace(train=loader, val=loader, test=loader)
 
 
@@ -163,6 +163,6 @@ def _hours(recipe, state, speeds):
 def wall_time(hours, at_once):
     """The hours until all is done where so many are done at once, each begun when a place is free."""
     ends = [0.0] * at_once
-    for one in hours:
-        heapq.heapreplace(ends, ends[0] + one)
+    for duration in hours:
+        heapq.heapreplace(ends, ends[0] + duration)
     return max(ends)

@@ -281,8 +281,8 @@ def dry_run(jobs, args, out):
         at_once = len(here)
         torch.set_num_threads(int(here[0]["OMP_NUM_THREADS"]))
     states = {job: job.state() for job in jobs}
-    found = estimates.hours_left(states, out / "speed.json", select_device(args.device))
-    hours = {job: one and one / args.gpus_per_run for job, one in found.items()}
+    alone = estimates.hours_left(states, out / "speed.json", select_device(args.device))
+    hours = {job: time_left and time_left / args.gpus_per_run for job, time_left in alone.items()}
     width = max((len(job.name) for job in jobs), default=3)
     print(f"{'run':{width}}  {'state':22}  hours left")
     for job, state in states.items():

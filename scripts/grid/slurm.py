@@ -1,8 +1,8 @@
 """Doing runs on a cluster: an array of Slurm jobs, one a run, through submitit.
 
 Before its time limit a job is signalled, lets its run save and stop, and requeues itself; the run then goes on from
-there. So runs may take longer than the limit. All nodes must see this checkout, its .venv, the images and the results
-under the same paths. <out>/slurm has what the jobs print and, below it, the number of every run's last job.
+its checkpoint. So runs may take longer than the limit. All nodes must see this checkout, its .venv, the images and the
+results under the same paths. <out>/slurm has what the jobs print and, below it, the number of every run's last job.
 """
 
 import argparse
