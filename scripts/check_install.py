@@ -8,10 +8,11 @@ from pathlib import Path
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements.txt"
 
 
-def problem() -> str | None:
+def problem(requirements: Path = REQUIREMENTS) -> str | None:
     """What keeps torch and torchvision from working together and the command that mends it, in one line, or None.
 
-    A compiled operator is run, because a torchvision built for another torch often imports and fails only there.
+    requirements: the list that the command installs from. A compiled operator is run, because a torchvision built for
+    another torch often imports and fails only there.
     """
     try:
         import torch
@@ -20,18 +21,18 @@ def problem() -> str | None:
         torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
     except Exception as error:  # binaries that do not fit raise nearly anything
         if isinstance(error, ModuleNotFoundError) and error.name in ("torch", "torchvision"):
-            return f"{error.name} is not installed: run {_pip('-r', REQUIREMENTS)}"
+            return f"{error.name} is not installed: run {_pip('-r', requirements)}"
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         return (
             f"torch {_version('torch')} and torchvision {_version('torchvision')} do not fit each other ({reason}): "
-            f"run {_pip('--force-reinstall', 'torch', 'torchvision', '-c', REQUIREMENTS)}"
+            f"run {_pip('--force-reinstall', 'torch', 'torchvision', '-c', requirements)}"
         )
     return None
 
 
-def main() -> None:
+def main(requirements: Path = REQUIREMENTS) -> None:
     """Exit with code 2 and the one line if there is a problem."""
-    if message := problem():
+    if message := problem(requirements):
         print(message, file=sys.stderr)
         raise SystemExit(2)
 
@@ -48,4 +49,4 @@ def _version(package: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(*(REQUIREMENTS.parent / name for name in sys.argv[1:]))

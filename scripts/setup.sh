@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv and installs requirements.txt into it; does nothing where that is done. demo.sh and test.sh call it first.
 #   PYTHON=/path/to/python bash scripts/setup.sh      (default: python3; needed only until .venv is there)
+#   REQUIREMENTS=requirements-v100.txt bash scripts/demo.sh      (another list; .venv keeps to it from then on)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -11,10 +12,19 @@ die() {
 version() {
     "$1" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null
 }
+content() { # of the list and, since another list names it, of requirements.txt
+    echo "$requirements"
+    cat "$requirements" requirements.txt
+}
 
 venv=.venv/bin/python
-stamp=.venv/.installed # the requirements.txt that was installed to the end
-[ -x "$venv" ] && cmp -s requirements.txt "$stamp" && exit 0
+stamp=.venv/.installed # name and content of the list that was installed to the end
+requirements=${REQUIREMENTS:-$(head -n 1 "$stamp" 2>/dev/null || true)}
+if [ ! -f "$requirements" ]; then
+    [ -z "${REQUIREMENTS:-}" ] || die "there is no '$requirements' for REQUIREMENTS; there are" requirements*.txt
+    requirements=requirements.txt
+fi
+[ -x "$venv" ] && content | cmp -s - "$stamp" && exit 0
 
 python=$venv
 version "$venv" >/dev/null || python=${PYTHON:-python3}
@@ -32,8 +42,9 @@ if [ "$python" != "$venv" ]; then
 fi
 "$venv" -m pip --version >/dev/null 2>&1 || "$venv" -m ensurepip >/dev/null ||
     die "pip cannot be put into .venv: remove .venv and run this again"
-echo "setup: installing requirements.txt into .venv (once: some minutes, about 6 GB with torch's CUDA libraries)"
-"$venv" -m pip install -q -r requirements.txt || die "pip's reason stands above; run this again, it goes on from there"
-"$venv" scripts/check_install.py
-cp requirements.txt "$stamp"
+echo "setup: installing $requirements into .venv (once: some minutes, about 6 GB with torch's CUDA libraries)"
+"$venv" -m pip install -q -r "$requirements" ||
+    die "pip's reason for $requirements stands above; run this again, it goes on from there"
+"$venv" scripts/check_install.py "$requirements"
+content >"$stamp"
 echo "setup: done"

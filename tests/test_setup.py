@@ -48,13 +48,21 @@ def test_every_third_party_import_is_required():
     assert not missing
 
 
-def test_lock_is_exact_and_within_the_ranges():
-    lines = [line for line in (ROOT / "requirements-lock.txt").read_text().splitlines() if not line.startswith("#")]
+@pytest.mark.parametrize("name", ["requirements-lock.txt", "requirements-v100-lock.txt"])
+def test_lock_is_exact_and_within_the_ranges(name):
+    lines = [line for line in (ROOT / name).read_text().splitlines() if not line.startswith("#")]
     lock = dict(line.lower().split("==") for line in lines)
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[\w.]+", line) for line in lines)
     for name, bounds in requirements().items():
         for operator, bound in bounds:
             assert (number(lock[name]) >= number(bound)) == (operator == ">="), (name, lock[name], operator, bound)
+
+
+def test_the_lock_for_a_v100_has_its_torch():
+    first, *pins = [line for line in (ROOT / "requirements-v100.txt").read_text().splitlines() if line[0] != "#"]
+    assert first == "-r requirements.txt"
+    assert set(pins) <= set((ROOT / "requirements-v100-lock.txt").read_text().splitlines())
+    assert [pin.partition("==")[0] for pin in pins] == ["torch", "torchvision"]
 
 
 # --- check_install.py: fake packages stand before the real ones, in a real process
@@ -73,12 +81,12 @@ BROKEN = {
 }
 
 
-def check(folder: Path, **packages: str) -> subprocess.CompletedProcess:
+def check(folder: Path, *arguments: str, **packages: str) -> subprocess.CompletedProcess:
     for name, code in (FITTING | packages).items():
         (folder / f"{name}.py").write_text(code)
     script = ROOT / "scripts" / "check_install.py"
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True)
+    return subprocess.run([sys.executable, script, *arguments], env=environment, capture_output=True, text=True)
 
 
 def test_check_passes_here():
@@ -108,6 +116,12 @@ def test_check_names_a_missing_package(tmp_path, package):
     assert result.stderr == line
 
 
+def test_check_names_the_list_that_it_was_asked_about(tmp_path):
+    name, code = BROKEN["operator"]
+    result = check(tmp_path, "requirements-v100.txt", **{name: code})
+    assert result.stderr.endswith(f" -c {ROOT / 'requirements-v100.txt'}\n")
+
+
 # --- setup.sh: a fake python answers what the script asks and writes down every call
 
 FAKE_PYTHON = """#!/usr/bin/env bash
@@ -118,7 +132,7 @@ case "$*" in
     "-m venv"*) mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
     "-m pip --version") exit 1 ;;
     "-m pip install"*) exit "${FAKE_PIP:-0}" ;;
-    scripts/check_install.py) exit "${FAKE_CHECK:-0}" ;;
+    scripts/check_install.py*) exit "${FAKE_CHECK:-0}" ;;
 esac
 """
 
@@ -128,7 +142,8 @@ def copy(tmp_path):
     """A copy of the tree's installation; copy(FAKE_PIP=1, ...) runs its setup.sh and returns result and calls."""
     tree = tmp_path / "a clone"
     (tree / "scripts").mkdir(parents=True)
-    shutil.copy(ROOT / "requirements.txt", tree)
+    for name in ("requirements.txt", "requirements-v100.txt"):
+        shutil.copy(ROOT / name, tree)
     shutil.copy(ROOT / "scripts" / "setup.sh", tree / "scripts")
     python = tmp_path / "fake python"
     python.write_text(FAKE_PYTHON)
@@ -160,7 +175,7 @@ def test_setup_installs_once_and_then_does_nothing(copy):
     assert result.returncode == 0, result.stderr
     assert "installing requirements.txt" in result.stdout
     assert "-m pip install -q -r requirements.txt\n" in calls
-    assert calls.endswith("scripts/check_install.py\n")
+    assert calls.endswith("scripts/check_install.py requirements.txt\n")
     result, calls = copy()
     assert (result.returncode, result.stdout, result.stderr, calls) == (0, "", "", "")
 
@@ -180,6 +195,34 @@ def test_setup_installs_again_when_the_requirements_change(copy):
         file.write("# changed\n")
     assert "pip install" in copy()[1]
     assert copy()[1] == ""
+
+
+def test_setup_installs_another_list_and_keeps_to_it(copy):
+    result, calls = copy(REQUIREMENTS="requirements-v100.txt")
+    assert "installing requirements-v100.txt" in result.stdout
+    assert "-m pip install -q -r requirements-v100.txt\n" in calls
+    assert calls.endswith("scripts/check_install.py requirements-v100.txt\n")
+    assert copy()[1] == ""
+    with (copy.tree / "requirements.txt").open("a") as file:  # which the list names
+        file.write("# changed\n")
+    assert "-r requirements-v100.txt\n" in copy()[1]
+    assert "-r requirements.txt\n" in copy(REQUIREMENTS="requirements.txt")[1]
+    assert copy()[1] == ""
+
+
+def test_setup_takes_the_usual_list_where_the_other_has_gone(copy):
+    copy(REQUIREMENTS="requirements-v100.txt")
+    (copy.tree / "requirements-v100.txt").unlink()
+    assert "-r requirements.txt\n" in copy()[1]
+
+
+def test_setup_refuses_a_list_that_is_not_there(copy):
+    refused(*copy(REQUIREMENTS="requirements-v10.txt"), "no 'requirements-v10.txt'", "requirements-v100.txt")
+
+
+def test_setup_says_which_list_pip_failed_at(copy):
+    result, _ = copy(REQUIREMENTS="requirements-v100.txt", FAKE_PIP="1")
+    assert result.returncode == 2 and "requirements-v100.txt" in result.stderr
 
 
 def test_setup_makes_a_venv_anew_whose_python_is_gone(copy):
