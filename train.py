@@ -20,8 +20,8 @@ import models
 import recipes
 import regularizers
 from engine import distributed, folders, profiling
-from engine.cli import RUN_FLAGS, Parser, add_run_flags, explain
-from engine.device import environment, peak_memory, select_device, set_up_backends
+from engine.cli import RUN_FLAGS, Parser, add_run_flags, explain, overrides_of
+from engine.device import environment, peak_memory, require_amp, select_device, set_up_backends
 from engine.files import ROOT, BadInput, RunFiles, make_folder
 from engine.graphs import Recorder
 from engine.trainer import Trainer, compile_stages
@@ -91,10 +91,10 @@ def require_possible(recipe, device, processes, graphs, checkpoint_minutes):
     """Raise BadInput for flags that no run of the recipe can have; device None: one that is not known yet."""
     if not checkpoint_minutes >= 0:
         raise BadInput(f"--checkpoint-minutes must be at least 0, not {checkpoint_minutes}")
-    if graphs and (processes > 1 or recipe.amp == "fp16" or (device and device.type != "cuda")):
-        raise BadInput("--graphs is for one process on a CUDA device, without --amp fp16")
-    if device and recipe.amp == "fp16" and device.type != "cuda":
-        raise BadInput("--amp fp16 needs a CUDA device; on a CPU there is bf16")
+    if graphs and (processes > 1 or (device and device.type != "cuda")):
+        raise BadInput("--graphs is for one process on a CUDA device")
+    if device:
+        require_amp(recipe.amp, device)
 
 
 def build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet, graphs=False):
@@ -141,7 +141,7 @@ def summary(trainer, tested):
 def train_from(args):
     """Resolve the recipe of a command line, train it, print recipe and result; or profile it."""
     images = str(args.data_dir.resolve())  # which a recipe needs for the user's own alone
-    given, results = recipes.overrides_of(args), ROOT / "results"
+    given, results = overrides_of(args), ROOT / "results"
     if args.recipe_tag:
         given = folders.tagged(results, args.recipe_tag, given)
     recipe = recipes.resolve(args.dataset, args.model, args.method, args.seed, images=images, **given)

@@ -13,6 +13,7 @@ from pathlib import Path
 import data
 import recipes
 from engine import distributed
+from engine.device import best_amp, select_device
 from engine.files import BadInput, Locked, RunFailed
 from engine.signals import Stopped
 
@@ -50,11 +51,26 @@ def add_run_flags(parser, out_help):
     add = parser.add_argument
     add("--data-dir", type=Path, default=DATA_DIR, help="holds the images (default $PATCHUP_DATA, else datasets)")
     add("--out", type=Path, help=out_help)
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:<n> (default auto)")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:<n> or mps (default auto)")
     add("--workers", type=int, default=4, help="processes that decode streamed images (default 4)")
     add("--checkpoint-minutes", type=float, default=5, help="between checkpoints (default 5); 0 saves at every step")
     add("--deterministic", action="store_true", help="bit-equal repetition on a GPU too, slower")
     add("--graphs", action="store_true", help="launch steps as CUDA graphs, for small images on a fast GPU")
+
+
+def overrides_of(args):
+    """The recipe's fields that were given on a command line; --amp auto as what its device is fastest at.
+
+    Raises BadInput where the device cannot be asked.
+    """
+    given = recipes.overrides_of(args)
+    if given.get("amp") == "auto":
+        if getattr(args, "launcher", None) == "slurm":
+            raise BadInput("--amp auto asks the device of this machine: with --launcher slurm give bf16, fp16 or off")
+        given["amp"] = best_amp(select_device(args.device))
+        if given["amp"] == "off":  # as the paper's
+            del given["amp"]
+    return given
 
 
 def one_line(error):

@@ -156,8 +156,23 @@ def follow_rank_0(net):
     """
     if size() == 1:
         return
-    buffers = [buffer for buffer in net.buffers() if buffer.is_floating_point()]
-    flat = torch.cat([buffer.flatten() for buffer in buffers])
-    dist.broadcast(flat, src=0)
-    for buffer, part in zip(buffers, flat.split([buffer.numel() for buffer in buffers])):
-        buffer.copy_(part.view_as(buffer))
+    buffers = statistics(net)
+    together = flat(buffers)
+    dist.broadcast(together, src=0)
+    unflatten(together, buffers)
+
+
+def statistics(net):
+    """The running statistics of BatchNorm, a list of tensors."""
+    return [buffer for buffer in net.buffers() if buffer.is_floating_point()]
+
+
+def flat(tensors):
+    """All values of the tensors in one of dimension 1."""
+    return torch.cat([tensor.flatten() for tensor in tensors])
+
+
+def unflatten(values, tensors):
+    """Copy what flat gave back into the tensors, on a GPU by one launch."""
+    parts = values.split([tensor.numel() for tensor in tensors])
+    torch._foreach_copy_(tensors, [part.view_as(tensor) for part, tensor in zip(parts, tensors)])

@@ -17,32 +17,34 @@ WARM_UP = 3  # steps of a branch before it is recorded, in which libraries choos
 class GraphedStep:
     """A training step that is recorded after a few times, and replayed from then on.
 
-    draw(x, y): lets the regularizer choose; step(x) -> loss: forward, loss, backward and update for what it chose;
     record: a Recorder, or what stands in for it. A batch without branch is not recorded.
     """
 
-    def __init__(self, regularizer, draw, step, record):
-        self.regularizer, self.draw, self.step, self.record = regularizer, draw, step, record
+    def __init__(self, regularizer, record):
+        self.regularizer, self.record = regularizer, record
         self.kept = set(tensors_of(regularizer))  # constants, not draws
         self.seen = collections.Counter()
         self.recorded = {}  # (branch, shape): (its input tensors by name, what replays it)
 
-    def __call__(self, x, y):
-        """The loss of one step on images x [B, 3, H, W] with labels y [B]: a tensor that the next step overwrites."""
+    def __call__(self, x, y, draw, step):
+        """The loss of one step on images x [B, 3, H, W] with labels y [B]: a tensor that the next step overwrites.
+
+        draw(x, y): lets the regularizer choose; step(x) -> loss: forward, loss, backward and update for what it chose.
+        """
         state = vars(self.regularizer)
         for name in tensors_of(self.regularizer).keys() - self.kept:  # of the batch before
             del state[name]
-        self.draw(x, y)
+        draw(x, y)
         branch = self.regularizer.branch(), x.shape
         inputs = {"x": x} | tensors_of(self.regularizer)
         self.seen[branch] += 1
         if branch[0] is None or self.seen[branch] <= WARM_UP:
             with self.record.warm_up():
-                return self.step(x)
+                return step(x)
         if branch not in self.recorded:
             own = {name: tensor.clone() for name, tensor in inputs.items()}
             state |= {name: tensor for name, tensor in own.items() if name != "x"}
-            self.recorded[branch] = own, self.record(lambda: self.step(own["x"]))
+            self.recorded[branch] = own, self.record(lambda: step(own["x"]))
         own, replay = self.recorded[branch]
         for name, tensor in inputs.items():
             own[name].copy_(tensor)
@@ -74,7 +76,8 @@ class Recorder:
         graph = torch.cuda.CUDAGraph()
         for generator in self.generators.values():
             graph.register_generator_state(generator)
-        with torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
+        # the thread that pins streamed images may allocate meanwhile
+        with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
             result = function()
 
         def replay():

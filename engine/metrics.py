@@ -40,6 +40,8 @@ def outcomes(logits, labels):
     predicted: the class, int64; nll: in nats, float64; confidence: the predicted class's softmax, float64 in [0, 1];
     brier: squared distance of the softmax and the one-hot label, summed over classes, float64 in [0, 2].
     """
+    if logits.device.type == "mps":  # it has no float64
+        logits, labels = logits.cpu(), labels.cpu()
     log_p = F.log_softmax(logits.double(), dim=1)
     p = log_p.exp()
     confidence, predicted = p.max(dim=1)
@@ -68,7 +70,7 @@ def metrics(logits, labels):
     And top5_error in percent, where there are more than 5 classes.
     """
     found = outcomes(logits, labels)
-    right = found["predicted"] == labels
+    right = found["predicted"] == labels.to(found["predicted"].device)
     values = {
         "error": 100 * (1 - right.double().mean()),
         "nll": found["nll"].mean(),
@@ -76,6 +78,6 @@ def metrics(logits, labels):
         "brier": found["brier"].mean(),
     }
     if logits.shape[1] > 5:
-        among_5 = (logits.topk(5, dim=1).indices == labels[:, None]).any(dim=1)
+        among_5 = (logits.topk(5, dim=1).indices == labels[:, None]).any(dim=1).to(right.device)
         values["top5_error"] = 100 * (1 - among_5.double().mean())
     return dict(zip(values, torch.stack(list(values.values())).tolist()))

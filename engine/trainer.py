@@ -7,10 +7,12 @@ choices from (seed, rank, epoch, step), the initial weights from the seed. So a 
 stopped anywhere and started again ends with the same weights, bit for bit, on the same device and number of threads.
 """
 
+import contextlib
 import math
 import sys
 import time
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -23,6 +25,8 @@ from engine.signals import Stopped, StopSignals
 from regularizers import blend
 
 CUDA_CHECK_STEPS = 50  # steps between looks at the loss on a GPU, each of which waits for it
+CHECKS_TOGETHER = 10  # calls of check() between two at which several ranks wait for each other
+OVERFLOWS = 8  # steps in a row that may overflow in fp16
 
 
 def learning_rate(recipe, progress):
@@ -50,14 +54,16 @@ class Trainer:
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
             nesterov=True,
-            fused=recipe.amp != "fp16",  # fused, a first step that overflows leaves the momentum uninitialised
+            fused=True,
         )
+        self.start_momentum()
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.amp == "fp16")
         self.rank, self.world = distributed.rank(), distributed.size()
-        self.graphed = GraphedStep(regularizer, self.draw, self.optimize, recorder) if recorder else None
+        self.graphed = GraphedStep(regularizer, recorder) if recorder else None
         self.steps = datasets.train.steps(recipe.batch_size, self.world)
         self.losses = torch.zeros(self.steps, device=device)  # of the present epoch
         self.epoch, self.step, self.seconds = 0, 0, 0.0
+        self.checks = 0  # for signals
         self.best = None  # net, epoch and validation error of the best epoch
         self.saved_at = self.started_at = time.monotonic()
 
@@ -97,7 +103,7 @@ class Trainer:
         self.set_learning_rate(learning_rate(recipe, self.epoch + self.step / self.steps))
         regularizer.seed(recipe.seed, self.rank, self.epoch, self.step)
         if self.graphed:
-            loss = self.graphed(x, y)
+            loss = self.graphed(x, y, self.draw, self.optimize)
         else:
             self.draw(x, y)
             loss = self.optimize(x)
@@ -111,13 +117,14 @@ class Trainer:
 
     def optimize(self, x):
         """Forward, loss, backward and update of a batch that was drawn for; its loss."""
-        with self.autocast():
-            logits = self.model(x, self.regularizer.mix)
-        loss = self.regularizer.loss(logits)
-        weight = len(x) * self.world / self.datasets.train.size(self.recipe.batch_size, self.step)
-        if weight != 1:  # shares differ: the mean over ranks is to be that over images
-            loss = loss * weight
-        self.scaler.scale(loss).backward()
+        with self.skipping_overflows():
+            with self.autocast():
+                logits = self.model(x, self.regularizer.mix)
+            loss = self.regularizer.loss(logits)
+            weight = len(x) * self.world / self.datasets.train.size(self.recipe.batch_size, self.step)
+            if weight != 1:  # shares differ: the mean over ranks is to be that over images
+                loss = loss * weight
+            self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -127,8 +134,25 @@ class Trainer:
         """The recipe's autocast, which in a graph must not keep casted weights."""
         return autocast(self.recipe.amp, self.device, cache=not self.graphed)
 
+    @contextlib.contextmanager
+    def skipping_overflows(self):
+        """With fp16, a forward pass within it that overflows leaves BatchNorm's statistics as they were.
+
+        Its gradients are not finite either, so that the scaler skips the step: nothing of it remains.
+        """
+        statistics = distributed.statistics(self.net)
+        if self.recipe.amp != "fp16" or not statistics:
+            yield
+            return
+        before = distributed.flat(statistics)
+        yield
+        after = distributed.flat(statistics)
+        distributed.unflatten(torch.where(after.isfinite().all(), after, before), statistics)
+
     def set_learning_rate(self, rate):
         """Set the optimizer's learning rate; for graphs in one tensor, where they read it."""
+        if self.device.type == "cuda":  # where a step reads a number in float64, but a tensor in float32
+            rate = float(np.float32(rate))
         for group in self.optimizer.param_groups:
             if not self.graphed:
                 group["lr"] = rate
@@ -147,7 +171,7 @@ class Trainer:
         line = {
             "epoch": self.epoch,
             "lr": learning_rate(self.recipe, self.epoch),
-            "train_loss": self.losses.double().mean().item(),
+            "train_loss": self.mean_loss(),
             **{f"val_{name}": value for name, value in found.items()},
             "seconds": round(self.total_seconds(), 3),
         }
@@ -157,6 +181,11 @@ class Trainer:
         self.losses.zero_()
         self.show()
         self.save_if_due()
+
+    def mean_loss(self):
+        """The mean loss of this epoch's steps, with fp16 of those that did not overflow."""
+        losses = self.losses.cpu().double()
+        return (losses[losses.isfinite()] if self.recipe.amp == "fp16" else losses).mean().item()
 
     def evaluate(self, loader, epoch=0, check=None):
         """metrics of the net as it is, on a loader's images of an epoch. By default saves and stops at a signal."""
@@ -184,10 +213,14 @@ class Trainer:
         return {name: tensor.clone() for name, tensor in self.net.state_dict().items()}
 
     def require_finite(self):
-        """Raise RunFailed if a loss of this epoch is not finite."""
-        broken = (~torch.isfinite(self.losses[: self.step])).nonzero()
-        if len(broken):
-            self.diverged("the loss is", int(broken[0]))
+        """Raise RunFailed if a loss of this epoch is not finite, with fp16 if those of OVERFLOWS steps in a row are."""
+        broken = ~torch.isfinite(self.losses[: self.step])
+        if not broken.any():
+            return
+        in_a_row = OVERFLOWS if self.recipe.amp == "fp16" else 1
+        runs = broken.cpu().unfold(0, min(in_a_row, len(broken)), 1).all(dim=1).nonzero()
+        if len(broken) >= in_a_row and len(runs):
+            self.diverged("the loss is", int(runs[0]))
 
     def diverged(self, what, step):
         """Raise RunFailed: what is not finite at a step of this epoch, and what may help."""
@@ -202,7 +235,13 @@ class Trainer:
     # ---- saving and going on ----
 
     def check(self):
-        """Save and raise Stopped if a signal has come, to any rank: all stop at the same step."""
+        """Save and raise Stopped if a signal has come, to any rank: all stop at the same step.
+
+        Several ranks ask each other at every CHECKS_TOGETHER-th call.
+        """
+        self.checks += 1
+        if self.world > 1 and self.checks % CHECKS_TOGETHER:  # every rank waits for all others at it
+            return
         if number := distributed.highest(self.signals.received or 0):
             self.save()
             distributed.barrier()  # torchrun ends all ranks when the first has ended
@@ -273,6 +312,12 @@ class Trainer:
         if self.rank == 0:
             self.files.cut_log(self.epoch)
 
+    def start_momentum(self):
+        """With fp16, momentum 0, which gives the same first step: a fused one that is skipped would leave garbage."""
+        if self.recipe.amp == "fp16":
+            for parameter in self.net.parameters():
+                self.optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
     def image_counts(self):
         """Images of each split, to tell one data set from another."""
         return {name: len(getattr(self.datasets, name)) for name in ("train", "val", "test")}
@@ -305,5 +350,5 @@ def compile_stages(net):
     """Compile every stage for itself, keeping the state dict's keys, and the blending that mixing does between them."""
     torch._dynamo.config.recompile_limit = 64  # training, evaluation and odd batches share nn.Sequential.forward
     for stage in net.stages:
-        stage.forward = torch.compile(stage.forward)
-    blend.kernel = torch.compile(blend.blended)
+        stage.forward = torch.compile(stage.forward, dynamic=False)  # or stages would share graphs of unknown sizes
+    blend.kernel = torch.compile(blend.blended, dynamic=False)

@@ -80,7 +80,12 @@ class Recipe:
     weight_decay: float = option(float, "on all parameters: 0.0001 [C]")
     criterion: str = option(str, "`bce`: BCE on softmax [C]; `ce`: cross-entropy", choices=tuple(regularizers.CRITERIA))
 
-    amp: str = option(str, "autocast: bf16, or fp16 with loss scaling (CUDA)", choices=("off", "bf16", "fp16"))
+    amp: str = option(
+        str,
+        "autocast: bf16, or fp16 with loss scaling (CUDA); `auto`: what this device is fastest at",
+        choices=("off", "bf16", "fp16"),
+        stand_ins=("auto",),
+    )
     channels_last: bool = option(bool, "memory format NHWC, which is faster; rounds otherwise")
     compile: bool = option(bool, "torch.compile every stage")
 
@@ -323,7 +328,8 @@ def add_flags(parser):
         if meta["parse"] is bool:
             group.add_argument(flag(name), action=argparse.BooleanOptionalAction, help=meta["help"])
         else:
-            group.add_argument(flag(name), type=meta["parse"], choices=meta.get("choices"), help=meta["help"])
+            choices = (*meta.get("choices", ()), *meta.get("stand_ins", ())) or None
+            group.add_argument(flag(name), type=meta["parse"], choices=choices, help=meta["help"])
 
 
 def arguments(overrides):

@@ -21,14 +21,15 @@ import torch
 
 import recipes
 from engine import cli, evaluation
-from engine.device import select_device
+from engine.device import select_device, unused_gpu
 from engine.files import BadInput, EvaluationFiles, make_folder, read_json, write_json
 from scripts.bench import benchmark
+from scripts.bench.timing import ROUNDS
 from scripts.figures import demo_figures
 from scripts.grid import comparison, grids, launcher
 from scripts.grid.job import Job
 
-CPU_BATCH, ROUNDS = 10, 3  # Table 8 on a CPU: images a step; counted steps of every method
+CPU_BATCH = 10  # images a step of Table 8 on a CPU
 ALL = tuple(name for name in recipes.TABLES if name.startswith(("table", "figure")))
 NAMES = (*recipes.TABLES, "all")
 UNKNOWN = "Table 9, Figure 11 and Figure 12 are unknown: they are in the paper's appendix alone, which is not available"
@@ -163,7 +164,8 @@ def measure_hours(grid, args):
         device = select_device(args.device)
         batch = CPU_BATCH if device.type == "cpu" else None
         overrides = grid.table.overrides | grid.overrides
-        measured = benchmark.training_hours(recipe.dataset, recipe.model, missing, device, ROUNDS, batch, **overrides)
+        place = recipe.dataset, recipe.model, missing, device, ROUNDS[device.type], batch
+        measured = benchmark.training_hours(*place, **overrides)
         write_json(hours_file(grid), kept_hours(grid) | measured)
 
 
@@ -238,6 +240,8 @@ def make(args, more):
     names = ALL if "all" in args.tables else tuple(dict.fromkeys(args.tables))
     if more and "all" in args.tables:
         raise BadInput(f"unrecognized arguments for all tables together: {' '.join(more)}")
+    if args.device == "auto" and args.launcher != "slurm" and set(names) & set(ALL) and (reason := unused_gpu()):
+        raise BadInput(f"{reason}: mend that, or give --device cpu")
     plans = [plan(name, args, more) for name in names]
     for one in plans:
         make_folder(one.grid.out / "tables")

@@ -21,7 +21,7 @@ FORMULATIONS = {"official": 1.25, "eager": 1.0, "compiled": 0.9}
 def clock(monkeypatch):
     """Steps and operations take as long as said above, whatever they are; they are made, but nothing is compiled."""
 
-    def timed(function, device, calls=1):
+    def timed(function, device, calls=1, queued=False):
         function()
         owner = getattr(function, "__self__", None)
         if isinstance(owner, timing.Case):
@@ -30,7 +30,8 @@ def clock(monkeypatch):
 
     compiled = []
     monkeypatch.setattr(timing, "timed", timed)
-    monkeypatch.setattr(timing, "compile_stages", compiled.append)
+    for module in (timing, benchmark):
+        monkeypatch.setattr(module, "compile_stages", compiled.append)
     monkeypatch.setattr(benchmark, "batches_a_second", lambda device: 90_000)
     monkeypatch.setattr(benchmark, "FEATURES", (100, 2, 16, 16))
     monkeypatch.setattr(benchmark, "medians_apart", apart)
@@ -149,7 +150,7 @@ def test_on_a_gpu_methods_come_one_by_one_with_memory_and_waits(monkeypatch):
 
     monkeypatch.setattr(benchmark, "Case", Case)
     monkeypatch.setattr(timing, "counts", counts)
-    monkeypatch.setattr(timing, "timed", lambda function, device, calls: 0.5 if calls == 20 else None)
+    monkeypatch.setattr(timing, "timed", lambda function, device, calls, queued: 0.5 if calls == 20 else None)
     rows = benchmark.methods(timing.at_work("preactresnet18", ("none", "cutmix")), CUDA, 1)
     assert max(most) == 1
     assert "| cutmix | 500.0 | 1.00 | 500.0 | 100.0 % | 200 | 1.5 | 6 |" in benchmark.rows_in_words(rows, "net", 100)
@@ -183,7 +184,9 @@ def test_the_command_prints_and_writes_what_runs_at_once_achieve(tmp_path, capsy
 
 def test_the_command_prints_and_writes_the_hours_of_every_method(tmp_path, capsys, clock, monkeypatch):
     seconds = {"none": 0.1, "puzzlemix": 0.25}
-    monkeypatch.setattr(timing, "timed", lambda step, device, calls: seconds.get(step.__self__.recipe.method, 0.12))
+    monkeypatch.setattr(
+        timing, "timed", lambda step, device, calls, queued: seconds.get(step.__self__.recipe.method, 0.12)
+    )
     out = tmp_path / "new" / "hours.json"
     command = ["--dataset", "digits", "--model", "preactresnet18", "--batch-size", "2", "--steps", "1"]
     assert benchmark.main([*command, "--device", "cpu", "--width", "4", "--out", str(out)]) == 0
@@ -196,7 +199,7 @@ def test_the_command_prints_and_writes_the_hours_of_every_method(tmp_path, capsy
 
 
 def test_nothing_is_said_of_scaling_where_the_batch_is_the_recipes(capsys, monkeypatch):
-    monkeypatch.setattr(timing, "timed", lambda step, device, calls: 0.1)
+    monkeypatch.setattr(timing, "timed", lambda step, device, calls, queued: 0.1)
     command = ["--dataset", "digits", "--batch-size", "10", "--rounds", "1", "--device", "cpu", "--width", "4"]
     assert benchmark.main(command) == 0
     assert "scaled" not in capsys.readouterr().out

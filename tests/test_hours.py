@@ -18,7 +18,7 @@ def clock(monkeypatch):
     def start(seconds):
         calls = []
 
-        def timed(step, device, repeated):
+        def timed(step, device, repeated, queued):
             step()
             method = step.__self__.recipe.method
             calls.append(method)

@@ -73,6 +73,7 @@ def gpus(monkeypatch):
 
     def seem(count):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        monkeypatch.setattr(launcher, "require_kernels", lambda device: None)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
         monkeypatch.setattr(launcher, "cores", lambda: 8)
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -221,6 +222,7 @@ def test_the_dry_run_lists_states_hours_and_sums(tmp_path, monkeypatch, capsys):
     args.device = "cpu"
     measured = []
     monkeypatch.setattr(estimates, "images_per_second", lambda recipe, device: measured.append(recipe) or 0.25)
+    monkeypatch.setattr(estimates, "best_amp", lambda device: "off")
     jobs = [digits_grid.job(args, method) for method in ("none", "cutout", "mixup", "puzzlemix", "cutmix")]
     fresh, failed, stopped, puzzlemix, finished = jobs
     for job in (failed, stopped, finished):
@@ -244,6 +246,23 @@ def test_the_dry_run_lists_states_hours_and_sums(tmp_path, monkeypatch, capsys):
     assert [recipe.method == "puzzlemix" for recipe in measured] == [False, True], "each setting once"
     launcher.dry_run(jobs, args, tmp_path)
     assert capsys.readouterr().out.splitlines() == lines and len(measured) == 2, "the speed is kept"
+
+
+def test_the_dry_run_says_what_amp_auto_would_choose_and_gain(tmp_path, monkeypatch, capsys):
+    args = arguments(tmp_path, "--jobs", "1")
+    args.device = "cpu"
+    monkeypatch.setattr(estimates, "images_per_second", lambda recipe, device: 0.1 if recipe.amp == "off" else 0.25)
+    monkeypatch.setattr(estimates, "best_amp", lambda device: "bf16")
+    fresh, begun = (digits_grid.job(args, method) for method in ("none", "cutout"))
+    begun.files.stem.parent.mkdir(parents=True)
+    begun.files.checkpoint.touch()
+    log(begun.files, *[50.0] * 12)
+    launcher.dry_run([fresh, begun], args, tmp_path)
+    slow, fast = (30 * 40 / speed / 3600 for speed in (0.1, 0.25))
+    wanted = f"--amp auto would choose bf16 here: {fast:.1f} instead of {slow:.1f} hours for the runs not begun"
+    assert wanted in capsys.readouterr().out.splitlines()
+    launcher.dry_run([begun], args, tmp_path)
+    assert "--amp auto" not in capsys.readouterr().out
 
 
 def test_the_speed_of_training_steps_is_measured():

@@ -35,18 +35,38 @@ def test_a_real_clock_measures_a_positive_time_of_as_many_calls_as_asked():
     assert seconds > 0 and next(ticks) == 3000
 
 
-def test_a_gpu_is_waited_for_before_and_after_several_calls_in_a_row(monkeypatch):
-    events, ticks = [], iter((10.0, 50.0))
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: events.append("wait"))
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(ticks))
-    assert timing.timed(lambda: events.append("step"), torch.device("cuda"), timing.CALLS["cuda"]) == 40 / 20
-    assert events == ["wait", *["step"] * 20, "wait"]
+@pytest.mark.parametrize("queued", [False, True])
+def test_a_gpu_is_timed_by_events_around_several_calls(monkeypatch, queued):
+    order = []
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            order.append("event")
+
+        def elapsed_time(self, end):
+            return 40.0  # ms
+
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: order.append("wait"))
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "_sleep", lambda cycles: order.append("sleep"), raising=False)
+    cuda = torch.device("cuda")
+    assert timing.timed(lambda: order.append("step"), cuda, timing.CALLS["cuda"], queued) == 0.040 / 20
+    assert order == ["wait", *["sleep"] * queued, "event", *["step"] * 20, "event", "wait"]
+
+
+def test_rounds_on_a_gpu_tell_a_ratio_of_1_03_from_1():
+    steps = timing.ROUNDS["cuda"] * timing.CALLS["cuda"]
+    deviation = 0.1  # of one step, where launching is the bottleneck
+    assert 2 * 1.25 * deviation * (2 / steps) ** 0.5 < 0.015  # two errors of a ratio of medians
 
 
 def test_functions_take_turns_and_the_first_round_does_not_count(monkeypatch):
     seconds = {"one": iter((90.0, 1.0, 2.0, 7.0)), "other": iter((90.0, 6.0, 4.0, 5.0))}
     order = []
-    monkeypatch.setattr(timing, "timed", lambda function, device, calls: next(seconds[function()]))
+    monkeypatch.setattr(timing, "timed", lambda function, device, calls, queued: next(seconds[function()]))
     calls = {name: lambda name=name: order.append(name) or name for name in seconds}
     assert timing.medians(calls, CPU, 3) == {"one": 2.0, "other": 5.0}
     assert order == ["one", "other"] * 4

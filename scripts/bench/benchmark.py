@@ -15,6 +15,7 @@ backward pass, alone and on the real shapes, over the time of a step of `none`. 
 
 import argparse
 import dataclasses
+import gc
 import statistics
 import sys
 import time
@@ -38,6 +39,7 @@ from engine.trainer import compile_stages
 from scripts.bench import hours, targets, timing
 from scripts.bench.hours import training_hours
 from scripts.bench.timing import (
+    ROUNDS,
     Case,
     Operations,
     at_work,
@@ -72,7 +74,7 @@ def operation(device, rounds, compiled=False):
         method = recipes.regularizer(recipe, 100)
         found[name] = Operations(method, h, y, None, {1: h.requires_grad_()}, {1: gradient})
     calls = {"copy": lambda: copy.copy_(h.detach())} | {name: one.run for name, one in found.items()}
-    seconds = medians(calls, device, rounds)
+    seconds = medians(calls, device, rounds, queued=True)
     kept = max(one.kept() / h.untyped_storage().nbytes() for one in found.values())
     suffix = "_compiled" if compiled else ""
     return {f"{name}{suffix}": seconds[name] / seconds["copy"] for name in found}, kept
@@ -87,6 +89,7 @@ def methods(found, device, rounds, graphs=False):
     rows = {}
     for group in groups:
         rows |= at_a_time(group, device, rounds, graphs)
+        gc.collect()  # compiled stages are in a circle with their network, whose memory the next group needs
     for name, row in rows.items():
         row["images_per_second"] = found[name].batch_size / row["step"]
         row["over_none"] = row["step"] / rows["none"]["step"]
@@ -135,19 +138,20 @@ def batches_a_second(device, dataset="cifar100", count=45000, batch_size=100):
 def everything(args, device, overrides):
     """Measure every target; print the tables and return what is to be kept."""
     set_up_backends(device, deterministic=False)
+    rounds = args.rounds or ROUNDS[device.type]
     found = at_work(args.model, dict.fromkeys(("none", *args.methods)), **overrides)
-    figures, kept = operation(device, 4 * args.rounds)  # before anything is compiled
-    rows = methods(found, device, args.rounds, args.graphs)
-    pace = formulations(found["none"], device, 2 * args.rounds + 1)
-    figures |= operation(device, 4 * args.rounds, compiled=True)[0] | {"kept": kept}
+    figures, kept = operation(device, 4 * rounds)  # before anything is compiled
+    rows = methods(found, device, rounds, args.graphs)
+    pace = formulations(found["none"], device, 2 * rounds + 1)
+    figures |= operation(device, 4 * rounds, compiled=True)[0] | {"kept": kept}
     figures |= {name: pace[name] / pace["official"] for name in ("eager", "compiled")}
     figures["input"] = batches_a_second(device)
     figures = {key: (value, "") for key, value in figures.items()} | shares(rows, device)
     judged = targets.judged(targets.targets(device), figures)
     print(targets.table(judged))
     print(f"\n{rows_in_words(rows, args.model, found['none'].batch_size)}")
-    print(f"\nmedians of {args.rounds} rounds of whole steps, {2 * args.rounds + 1} of own operations")
-    head = {"rounds": args.rounds, "graphs": args.graphs, "recipe": recipes.used(found["none"])}
+    print(f"\nmedians of {rounds} rounds of whole steps, {2 * rounds + 1} of own operations")
+    head = {"rounds": rounds, "graphs": args.graphs, "recipe": recipes.used(found["none"])}
     return head | {"targets": judged, "formulations": pace, "methods": rows}
 
 
@@ -205,7 +209,9 @@ def training(args, device, overrides):
         raise BadInput(f"--batch-size must be at least 1, not {timed_batch}")
     recipe = recipes.resolve(args.dataset, args.model, "none", **recipes.applicable("none", overrides))
     every = dict.fromkeys(("none", *args.methods))
-    found = training_hours(args.dataset, args.model, every, device, args.rounds, timed_batch, **overrides)
+    found = training_hours(
+        args.dataset, args.model, every, device, args.rounds or ROUNDS[device.type], timed_batch, **overrides
+    )
     print(hours.table(recipe, found))
     return {"dataset": args.dataset, "model": args.model, "batch_size": recipe.batch_size, "methods": found}
 
@@ -255,7 +261,7 @@ def measure(args):
     else:
         mode = training if args.dataset else at_once if args.runs_at_once else everything
         try:
-            record = mode(args, device, recipes.overrides_of(args))
+            record = mode(args, device, cli.overrides_of(args))
         except torch.OutOfMemoryError as error:
             raise RunFailed(f"a step does not fit on {device} ({error}): try a smaller --batch-size") from error
     if args.out:
@@ -273,7 +279,7 @@ def parser():
     add("--dataset", choices=known, help="time the hours of a training on it, by its recipe")
     add("--model", default="preactresnet18", choices=models.MODELS)
     add("--methods", nargs="+", default=list(recipes.LABELS), choices=recipes.LABELS, help="beside none (default all)")
-    add("--rounds", "--steps", type=int, default=3, help="counted steps of every method (default 3)")
+    add("--rounds", "--steps", type=int, help="counted rounds of every method (default 3, on a GPU 31)")
     add("--device", default="auto")
     add("--graphs", action="store_true", help="time whole steps as CUDA graphs")
     add("--runs-at-once", type=int, metavar="N", help="time N processes that train on the device at the same time")

@@ -24,6 +24,8 @@ from regularizers.base import one_hot
 from scripts.grid import estimates
 
 CALLS = {"cpu": 1, "cuda": 20}  # timed in a row: launching kernels runs ahead of a GPU
+ROUNDS = {"cpu": 3, "cuda": 31}  # counted, of medians: on a GPU enough to tell 1.03 from 1
+LAUNCHING_CYCLES = 100_000_000  # of a GPU: 50 ms and more, in which CALLS calls are launched
 LAYERS = (0, 1, 2, 3)
 WAIT_EPOCHS = 10  # of estimates.random_images, over which the waits are counted
 START_MINUTES = 10  # to wait for the slowest run's first steps, compilation included
@@ -34,12 +36,27 @@ START_MINUTES = 10  # to wait for the slowest run's first steps, compilation inc
 
 def synchronize(device):
     """Wait for the GPU, if there is one."""
+    if device.type != "cpu":
+        getattr(torch, device.type).synchronize()
+
+
+def timed(function, device, calls=1, queued=False):
+    """Seconds of one call of function(), the mean of several in a row.
+
+    On a GPU between two events in its stream. There a call takes what is longer, launching its kernels or doing them;
+    queued: the GPU begins when all are launched, so that small operations are compared by what they do.
+    """
     if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def timed(function, device, calls=1):
-    """Seconds of one call of function(), the mean of several in a row."""
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        synchronize(device)
+        if queued:
+            torch.cuda._sleep(LAUNCHING_CYCLES)
+        start.record()
+        for _ in range(calls):
+            function()
+        end.record()
+        synchronize(device)
+        return start.elapsed_time(end) / 1e3 / calls
     synchronize(device)
     start = time.perf_counter()
     for _ in range(calls):
@@ -48,12 +65,15 @@ def timed(function, device, calls=1):
     return (time.perf_counter() - start) / calls
 
 
-def medians(functions, device, rounds):
-    """{name: seconds, the median of `rounds`} of the functions in a dict, which take turns; a first round warms up."""
+def medians(functions, device, rounds, queued=False):
+    """{name: seconds, the median of `rounds`} of the functions in a dict, which take turns; a first round warms up.
+
+    queued: see timed.
+    """
     seconds = {name: [] for name in functions}
     turns = [name for _ in range(rounds + 1) for name in functions]
     for name in tqdm(turns, "timing", leave=False, dynamic_ncols=True):
-        seconds[name].append(timed(functions[name], device, CALLS[device.type]))
+        seconds[name].append(timed(functions[name], device, CALLS.get(device.type, 1), queued))
     return {name: statistics.median(found[1:]) for name, found in seconds.items()}
 
 
@@ -211,15 +231,17 @@ def solver_seconds(operations, device, draws):
 class Case:
     """A recipe at work on one batch of random images of its data set's shape and number of classes, or another.
 
-    graphs: whether steps are launched as CUDA graphs.
+    graphs: whether steps are launched as CUDA graphs; net: the network, compiled or not (None: as in the recipe).
     """
 
-    def __init__(self, recipe, device, classes=None, graphs=False):
+    def __init__(self, recipe, device, classes=None, graphs=False, net=None):
         recipe = dataclasses.replace(recipe, lr=0.01)  # random labels at a higher rate may diverge
         classes = classes or data.FACTS[recipe.dataset].num_classes
-        self.images, net = estimates.random_images(recipe, classes), recipes.network(recipe, classes)
-        if recipe.compile:
-            compile_stages(net)
+        self.images = estimates.random_images(recipe, classes)
+        if net is None:
+            net = recipes.network(recipe, classes)
+            if recipe.compile:
+                compile_stages(net)
         self.regularizer = recipes.regularizer(recipe, classes)
         recorder = Recorder(self.regularizer.generators) if graphs else None
         self.trainer = Trainer(recipe, self.images, net, self.regularizer, device, files=None, recorder=recorder)

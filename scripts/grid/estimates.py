@@ -20,7 +20,7 @@ import recipes
 import regularizers
 from data.loaders import TRAIN, MemoryLoader, Pool
 from data.splits import split
-from engine.device import environment, set_up_backends
+from engine.device import best_amp, environment, set_up_backends
 from engine.files import make_folder, read_json, write_json
 from engine.trainer import Trainer
 
@@ -158,6 +158,25 @@ def _hours(recipe, state, speeds):
         return (state.epochs - state.epoch) * (state.seconds or 0) / state.epoch / 3600
     speed = speeds.of(recipe)
     return speed and state.epochs * training_images(recipe) / speed / 3600
+
+
+def gain_of_amp(states, path, device):
+    """What --amp auto would choose on the device and save of the runs not begun, a line; None where it is no choice."""
+    amp = best_amp(device)
+    plain = [job.recipe for job, state in states.items() if not state.epoch and job.recipe.amp == "off"]
+    if amp == "off" or not plain:
+        return None
+    speeds = Speeds(path, device)
+    faster = [dataclasses.replace(recipe, amp=amp) for recipe in plain]
+    speeds.measure(plain + faster)
+    hours = [sum(_hours_at(recipe, speeds.of(recipe)) for recipe in group) for group in (plain, faster)]
+    return (
+        f"--amp auto would choose {amp} here: {hours[1]:,.1f} instead of {hours[0]:,.1f} hours for the runs not begun"
+    )
+
+
+def _hours_at(recipe, speed):
+    return recipe.epochs * training_images(recipe) / speed / 3600 if speed else 0.0
 
 
 def wall_time(hours, at_once):

@@ -186,7 +186,7 @@ def _chosen(given, table, name, axis):
 
 def _overrides(args, table, out, name):
     """The fields of the recipe that a command line gives, or that its --recipe-tag stands for."""
-    given = {field: value for field, value in recipes.overrides_of(args).items() if table.overrides.get(field) != value}
+    given = {field: value for field, value in cli.overrides_of(args).items() if table.overrides.get(field) != value}
     for field in given:
         if any(field in row.overrides for row in table.rows):
             raise BadInput(f"{recipes.flag(field)} is what the rows of {name} differ in: it cannot be given")

@@ -17,7 +17,7 @@ import torch
 
 import recipes
 import train
-from engine.device import select_device
+from engine.device import require_kernels, select_device
 from engine.files import BadInput, Locked, make_folder
 from engine.signals import Stopped, StopSignals
 from scripts.grid import estimates, slurm
@@ -131,6 +131,7 @@ def visible_gpus(name):
     Raises BadInput where the device cannot be used.
     """
     if name in ("auto", "cuda") and torch.cuda.is_available():
+        require_kernels(torch.device("cuda", 0))
         count, given = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
         return given.split(",")[:count] if given else [str(i) for i in range(count)]
     return [""] if select_device(name).type == "cuda" else []
@@ -281,7 +282,8 @@ def dry_run(jobs, args, out):
         at_once = len(here)
         torch.set_num_threads(int(here[0]["OMP_NUM_THREADS"]))
     states = {job: job.state() for job in jobs}
-    alone = estimates.hours_left(states, out / "speed.json", select_device(args.device))
+    device = select_device(args.device)
+    alone = estimates.hours_left(states, out / "speed.json", device)
     hours = {job: time_left and time_left / args.gpus_per_run for job, time_left in alone.items()}
     width = max((len(job.name) for job in jobs), default=3)
     print(f"{'run':{width}}  {'state':22}  hours left")
@@ -294,4 +296,6 @@ def dry_run(jobs, args, out):
     wall = estimates.wall_time(filter(None, hours.values()), at_once)
     print(f"\n{len(jobs)} runs: {', '.join(f'{count} {name}' for name, count in counts.items())}")
     print(f"about {total:,.1f} hours of training, {wall:,.1f} hours with {at_once} at a time")
+    if gain := estimates.gain_of_amp(states, out / "speed.json", device):
+        print(gain)
     print(ESTIMATED)

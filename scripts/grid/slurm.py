@@ -17,9 +17,6 @@ import sys
 import time
 from dataclasses import dataclass
 
-import submitit
-from submitit.core.utils import FailedJobError, FailedSubmissionError
-
 import recipes
 from engine.files import ROOT, BadInput, RunFailed, locked, make_folder, write_whole
 from engine.signals import StopSignals
@@ -76,6 +73,17 @@ def option(text):
     if not name or name.startswith("-"):
         raise argparse.ArgumentTypeError(f"{text} is no option of sbatch: give it as qos=high")
     return name, value if equals else True
+
+
+def library():
+    """The package submitit, which only clusters need. Raises BadInput where it cannot be imported."""
+    try:
+        import submitit
+    except ImportError as error:
+        raise BadInput(
+            f"--launcher slurm needs submitit, which cannot be imported ({error}): pip install -r requirements.txt"
+        ) from error
+    return submitit
 
 
 # ---- in a job ----
@@ -135,7 +143,7 @@ class Task:
         with contextlib.suppress(ChildProcessError):  # it has ended
             if self.process:  # not its wait(), which this may have interrupted and which is not to be entered twice
                 os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
-        return submitit.helpers.DelayedSubmission(Task(self.job, self.environment, self.gpus))
+        return library().helpers.DelayedSubmission(Task(self.job, self.environment, self.gpus))
 
 
 def ignore_slurm():
@@ -145,7 +153,7 @@ def ignore_slurm():
 
 def submitit_signal():
     """The signal that Slurm sends before the time limit."""
-    return getattr(signal, f"SIG{submitit.JobEnvironment.USR_SIG}")
+    return getattr(signal, f"SIG{library().JobEnvironment.USR_SIG}")
 
 
 # ---- submitting and following ----
@@ -181,6 +189,7 @@ def check(args):
     """Raise BadInput where there is no Slurm, or for flags that mean nothing there."""
     if missing := [name for name in PROGRAMS if not shutil.which(name)]:
         raise BadInput(f"--launcher slurm: there is no {missing[0]} here; call it where jobs can be submitted")
+    library()
     if args.jobs_per_gpu != 1:
         raise BadInput("--jobs-per-gpu is for --launcher local: a Slurm job has its GPUs for itself")
     for name in ("jobs", "gpus_per_run", "cpus"):
@@ -270,11 +279,12 @@ def task(job, args):
 
 def submit_array(tasks, folder, args):
     """The numbers of the Slurm jobs that now are to do the tasks. Raises RunFailed where Slurm refuses them."""
-    executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=REQUEUES)
+    executor = library().AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=REQUEUES)
     executor.update_parameters(**parameters(args))
+    refusals = library().core.utils
     try:
         return [job.job_id for job in executor.submit_array(tasks)]
-    except (FailedJobError, FailedSubmissionError) as error:
+    except (refusals.FailedJobError, refusals.FailedSubmissionError) as error:
         raise RunFailed(f"Slurm refuses the jobs: {error}") from error
 
 

@@ -1,0 +1,204 @@
+"""What training steps do on a GPU alone, as far as a CPU shows it."""
+
+import contextlib
+import gc
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import recipes
+from engine import distributed, graphs, trainer
+from engine.files import RunFailed
+from scripts.grid import estimates
+
+
+def trainer_of(method="none", recorder=None, **options):
+    """A Trainer of a tiny network on random images, and its first batch."""
+    options = {"width": 4, "batch_size": 4, "lr": 0.01} | options
+    recipe = recipes.resolve("cifar100", "preactresnet18", method, **options)
+    images, regularizer = estimates.random_images(recipe, 100), recipes.regularizer(recipe, 100)
+    torch.manual_seed(0)
+    net = recipes.network(recipe, 100)
+    found = trainer.Trainer(recipe, images, net, regularizer, torch.device("cpu"), None, recorder=recorder)
+    found.net.train()
+    return found, next(images.train.batches(4, "cpu"))
+
+
+# ---- fp16 ----
+
+
+def test_fp16_steps_are_fused_and_their_first_is_that_of_others():
+    plain, batch = trainer_of(amp="off")
+    scaled, _ = trainer_of(amp="fp16")
+    assert scaled.optimizer.defaults["fused"]
+    gradients = [torch.randn_like(parameter) for parameter in plain.net.parameters()]
+    for one in (plain, scaled):
+        for _ in range(2):
+            for parameter, gradient in zip(one.net.parameters(), gradients):
+                parameter.grad = gradient.clone()
+            one.optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(plain.net.parameters(), scaled.net.parameters()))
+
+
+def test_a_first_fp16_step_that_overflows_is_skipped_and_leaves_no_garbage():
+    found, batch = trainer_of(amp="fp16")
+    before = found.weights()
+    found.scaler = torch.amp.GradScaler("cpu", init_scale=1e30)
+    found.train_step(*batch)
+    assert found.scaler.get_scale() < 1e30
+    moments = [found.optimizer.state[parameter]["momentum_buffer"] for parameter in found.net.parameters()]
+    assert not any(moment.any() for moment in moments)
+    parameters = dict(found.net.named_parameters())
+    assert all(torch.equal(parameters[name], before[name]) for name in parameters)
+
+
+def test_an_fp16_overflow_in_the_forward_pass_is_skipped_and_training_goes_on():
+    found, (x, y) = trainer_of(amp="fp16")
+    before = found.weights()
+    found.train_step(x * 1e6, y)  # beyond 65504 after the first convolution
+    found.step = 1
+    assert not found.losses[0].isfinite()
+    after = found.weights()
+    assert all(torch.equal(after[name], before[name]) for name in before if "num_batches_tracked" not in name)
+    found.train_step(x, y)
+    found.step = 2
+    found.require_finite()
+    assert found.losses[1].isfinite() and found.mean_loss() > 0
+
+
+@pytest.mark.parametrize("amp, overflows, fails", [("fp16", 7, False), ("fp16", 8, True), ("off", 1, True)])
+def test_a_run_fails_after_several_overflows_in_a_row_with_fp16_after_one_without(amp, overflows, fails, tmp_path):
+    found, _ = trainer_of(amp=amp)
+    found.files = type("Files", (), {"checkpoint": tmp_path / "none"})
+    found.losses = torch.ones(20)
+    found.losses[3] = found.losses[5 : 5 + overflows] = torch.nan if amp == "fp16" else 1
+    if amp == "off":
+        found.losses[5] = torch.inf
+    found.step = 20
+    refusal = pytest.raises(RunFailed, match="the loss is not finite at step 5 of epoch 0")
+    with refusal if fails else contextlib.nullcontext():
+        found.require_finite()
+
+
+# ---- graphs ----
+
+
+@pytest.mark.parametrize("graphed", [False, True])
+def test_on_a_gpu_the_rate_is_a_float32_with_graphs_and_without(graphed):
+    found, _ = trainer_of(recorder=object() if graphed else None)
+    found.device = torch.device("cuda", 0)
+    wanted = float(np.float32(1 / 3))
+    if graphed:
+        found.optimizer.param_groups[0]["lr"] = torch.tensor(0.0)
+    found.set_learning_rate(1 / 3)
+    assert float(found.optimizer.param_groups[0]["lr"]) == wanted != 1 / 3
+
+
+def test_on_a_cpu_the_rate_stays_as_it_is():
+    found, _ = trainer_of()
+    found.set_learning_rate(1 / 3)
+    assert found.optimizer.param_groups[0]["lr"] == 1 / 3
+
+
+class Replayed:
+    """Stands in for a graphs.Recorder, which keeps a graph but not the function that it recorded."""
+
+    def warm_up(self):
+        return contextlib.nullcontext()
+
+    def __call__(self, function):
+        loss = function()
+        return lambda: loss
+
+
+def test_a_graphed_trainer_is_gone_as_soon_as_nobody_needs_it():
+    found, batch = trainer_of(recorder=Replayed())
+    for _ in range(graphs.WARM_UP + 2):
+        found.train_step(*batch)
+    alive = weakref.ref(found.net)
+    gc.collect()
+    gc.disable()
+    try:
+        del found
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
+def test_other_threads_may_allocate_pinned_memory_while_a_step_is_recorded(monkeypatch):
+    given = {}
+
+    @contextlib.contextmanager
+    def graph(graph, **options):
+        given.update(options)
+        yield
+
+    for name, stand_in in {"CUDAGraph": object, "Stream": object, "graph_pool_handle": object, "graph": graph}.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    graphs.Recorder({})(lambda: None)
+    assert given["capture_error_mode"] == "thread_local"
+
+
+# ---- compiled stages ----
+
+
+def test_no_compiled_stage_is_of_unknown_sizes(monkeypatch):
+    dynamic = []
+
+    def backend(module, inputs):
+        sizes = [size for tensor in inputs if isinstance(tensor, torch.Tensor) for size in tensor.shape]
+        dynamic.append(any(isinstance(value, torch.SymInt) for value in (*inputs, *sizes)))
+        return module.forward
+
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda function, **options: compiled(function, backend=backend, **options))
+    torch._dynamo.reset()
+    recipe = recipes.resolve("cifar100", "preactresnet18", "none", width=4)
+    net = recipes.network(recipe, 10)
+    trainer.compile_stages(net)
+    for size in (4, 3, 2):
+        net(torch.randn(size, 3, 32, 32))
+    torch._dynamo.reset()
+    assert len(dynamic) == 3 * len(net.stages) and not any(dynamic)
+
+
+# ---- several processes ----
+
+
+def test_ranks_ask_each_other_for_signals_at_some_steps_alone(monkeypatch):
+    found, _ = trainer_of()
+    found.world, asked = 2, []
+    found.signals = type("Signals", (), {"received": None})
+    monkeypatch.setattr(distributed, "highest", lambda number: asked.append(number) or 0)
+    for _ in range(30):
+        found.check()
+    assert len(asked) == 3
+    found.world = 1
+    found.check()
+    assert len(asked) == 4
+
+
+class Launches(TorchDispatchMode):
+    """Counts the operations that copy."""
+
+    def __init__(self):
+        super().__init__()
+        self.copies = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        self.copies += "copy" in str(function)
+        return function(*arguments, **(options or {}))
+
+
+def test_statistics_come_from_rank_0_in_one_go(monkeypatch):
+    net = recipes.network(recipes.resolve("cifar100", "preactresnet18", "none", width=4), 100)
+    wanted = [torch.randn_like(tensor) for tensor in distributed.statistics(net)]
+    monkeypatch.setattr(distributed, "size", lambda: 2)
+    monkeypatch.setattr(distributed.dist, "broadcast", lambda flat, src: flat.copy_(distributed.flat(wanted)))
+    with Launches() as launches:
+        distributed.follow_rank_0(net)
+    assert launches.copies == 2  # the broadcast's here, and one into all of them
+    assert all(torch.equal(tensor, value) for tensor, value in zip(distributed.statistics(net), wanted))
