@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from engine.files import ROOT
 from regularizers.patchup import adjusted_gamma, block_mask
 from scripts.figures import charts, demo_figures, diversity, illustrations, panels, scenes
 
@@ -390,6 +391,6 @@ def test_classes_are_named_in_words(tmp_path):
 
 @pytest.mark.parametrize("number", [1, 2, 3, 7, 8, 9, 10])
 def test_every_figure_has_a_script(number):
-    script = illustrations.ROOT / f"scripts/figure{number}.sh"
+    script = ROOT / f"scripts/figure{number}.sh"
     assert script.stat().st_mode & 0o111
-    assert f'scripts/figures/illustrations.py figure{number} "$@"' in script.read_text()
+    assert f'-m scripts.figures.illustrations figure{number} "$@"' in script.read_text()

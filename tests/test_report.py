@@ -312,12 +312,12 @@ def result_of_other_classes(out):
 
 def finished_with_another_recipe(out):
     finish(of_table3(out, epochs=8), classes=1000, test_error=3.0)
-    return "seed0 has another recipe than its tables (epochs 8 there, 300 here)"
+    return "seed0 has another recipe than its tables (epochs 8 there, 300 here"
 
 
 def stopped_with_another_recipe(out):
     stop(of_table3(out, epochs=8), 3)
-    return "seed0 has another recipe than its tables (epochs 8 there, 300 here)"
+    return "seed0 has another recipe than its tables (epochs 8 there, 300 here"
 
 
 def copied_run(out):
@@ -420,7 +420,7 @@ def test_a_table_without_a_run_of_another_recipe_counts_the_others(make, tmp_pat
     page = make()
     assert ["Soft PatchUp", "22.50 (1)", "21.06", "+1.44"] in page.rows
     assert any(line[:2] == ["Hard PatchUp", "missing"] for line in page.rows)
-    assert page.text.count("seed0 has another recipe than its tables (epochs 8 there, 300 here)") == 1
+    assert page.text.count("seed0 has another recipe than its tables (epochs 8 there, 300 here") == 1
     assert ["ImageNet, ResNet50, Hard PatchUp, seed0 runs", "finished 8/8: not counted", "50.10", "1.0"] in page.rows
 
 

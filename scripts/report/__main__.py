@@ -37,8 +37,7 @@ def make(out):
 def main(arguments=None):
     """Make the page that a command line asks for; the exit status (see cli.explain)."""
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    out_help = "has runs, tables and figures, and gets report.html (default results)"
-    parser.add_argument("--out", type=Path, default=ROOT / "results", help=out_help)
+    parser.add_argument("--out", type=Path, default=ROOT / "results", help="is shown, and gets report.html")
     args = parser.parse_args(arguments)
     return cli.explain(lambda: make(args.out))
 

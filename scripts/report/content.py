@@ -22,7 +22,6 @@ from scripts.report import curves
 LOG_LINES = 40  # shown of a failed run
 PIXELS_PER_INCH = 150  # of a picture on the page: text of 8 points is then as large as the page's
 RUN_FILE = re.compile(r"(seed\d+)\.(json|jsonl|failed|lock|checkpoint\.pt)")
-TEXTS = ("name", "title", "note", "remark")
 UNBROKEN = re.compile("(?<=±) |(?<=,) | (?=of )|(?<=of) ")  # spaces within a number and its deviation, for a phone
 MARKS = {1: "strong", 2: "ins"}  # of the best and the second best: elements of HTML
 NUMBERS = ("n", "wanted", "mean", "std", "paper_mean", "paper_std", "difference", "rank", "paper_rank")
@@ -36,8 +35,7 @@ def gather(out):
     runs = all_runs(out, plans, problems)
     shown = all_tables(out, plans, {run["stem"]: run for run in runs}, problems)
     pictures, drawn = all_pictures(out, problems), all_curves(runs, problems)
-    there = {one["name"] for one in (*shown, *pictures)}
-    names = {plan.grid.name for plan in plans} | set(FIGURES)
+    missing = ({plan.grid.name for plan in plans} | {*FIGURES}) - {one["name"] for one in (*shown, *pictures)}
     return {
         "problems": dict.fromkeys(problems),
         "tables": shown,
@@ -45,7 +43,7 @@ def gather(out):
         "curves": drawn,
         "runs": runs,
         "progress": progress_of(plans, {run["stem"]: run["state"] for run in runs if not run["foreign"]}),
-        "missing": {name: title(name) for name in sorted(names, key=in_order) if name not in there},
+        "missing": {name: title(name) for name in sorted(missing, key=in_order)},
         "unknown": tables.UNKNOWN,
     }
 
@@ -80,8 +78,8 @@ def all_runs(out, plans, problems):
     wanted = {run.files.stem: run.files.recipe for plan in plans for run in plan.grid.runs()}
     files = (path for folder in sorted(out.glob("runs*")) for path in folder.glob("*/*/*/seed*"))
     stems = {path.with_name(match[1]) for path in files if (match := RUN_FILE.fullmatch(path.name))}
-    in_order = sorted(stems, key=lambda stem: (stem.parent, len(stem.name), stem))  # seed9 before seed10
-    runs = [run_at(stem, wanted.get(stem), problems) for stem in in_order]
+    stems = sorted(stems, key=lambda stem: (stem.parent, len(stem.name), stem))  # seed9 before seed10
+    runs = [run_at(stem, wanted.get(stem), problems) for stem in stems]
     return [run for run in runs if run["state"] != "missing"]
 
 
@@ -124,7 +122,7 @@ def recipe_at(stem, problems):
 def progress_of(plans, states):
     """{table or figure: how far its runs are, in words}; states: {stem: state}."""
     words = {}
-    for plan in plans:
+    for plan in (plan for plan in plans if plan.grid.table.kind != "steps"):
         found = collections.Counter(states.get(run.files.stem, "missing") for run in plan.grid.runs())
         others = [f"{found[state]} {state}" for state in ("running", "stopped", "failed") if found[state]]
         words[plan.grid.name] = ", ".join([f"{found['finished']} of {found.total()} runs", *others])
@@ -145,7 +143,7 @@ def all_tables(out, plans, runs, problems):
         if path.stem not in names:
             with noted(problems, path):
                 stored = read_json(path, maker="scripts/tables.py", remedy="; remove it to render it again")
-                header = {name: str(stored.get(name) or "") for name in TEXTS}
+                header = {name: str(stored.get(name) or "") for name in ("name", "title", "note", "remark")}
                 shown.append(table(path.stem, header, pd.DataFrame(stored["rows"])))
     for plan in trained:
         with noted(problems, plan.grid.title):
