@@ -105,9 +105,10 @@ def build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet, g
     fewest = min(map(len, (datasets.train, datasets.val, datasets.test)))
     if fewest < distributed.size():
         raise BadInput(f"{distributed.size()} processes cannot share {fewest} images: start fewer processes")
+    regularizer = recipes.regularizer(recipe, len(datasets.classes))
     if recipe.compile:
         compile_stages(net)
-    regularizer = recipes.regularizer(recipe, len(datasets.classes))
+        regularizer.compile()
     recorder = Recorder(regularizer.generators) if graphs else None
     return Trainer(recipe, datasets, net, regularizer, device, files, checkpoint_minutes, quiet, recorder)
 

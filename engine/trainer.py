@@ -22,7 +22,6 @@ from engine.files import BadInput, RunFailed
 from engine.graphs import GraphedStep
 from engine.metrics import logits_of, metrics
 from engine.signals import Stopped, StopSignals
-from regularizers import blend
 
 CUDA_CHECK_STEPS = 50  # steps between looks at the loss on a GPU, each of which waits for it
 CHECKS_TOGETHER = 10  # calls of check() between two at which several ranks wait for each other
@@ -347,8 +346,7 @@ class Trainer:
 
 
 def compile_stages(net):
-    """Compile every stage for itself, keeping the state dict's keys, and the blending that mixing does between them."""
+    """Compile every stage for itself, keeping the state dict's keys; see Regularizer.compile for what lies between."""
     torch._dynamo.config.recompile_limit = 64  # training, evaluation and odd batches share nn.Sequential.forward
     for stage in net.stages:
         stage.forward = torch.compile(stage.forward, dynamic=False)  # or stages would share graphs of unknown sizes
-    blend.kernel = torch.compile(blend.blended, dynamic=False)

@@ -2,8 +2,8 @@
 
     regularizer = build("patchup_hard", num_classes=100, gamma=0.5)
 
-A new method is a file in this folder with a class derived from Regularizer that has a `name` of its own; METHODS finds
-it there. Its keyword arguments are its flags, those that no method had before once recipes.Recipe has fields for them.
+A new method is a file in this folder with a class derived from Regularizer that sets `name`; METHODS finds it there.
+Its keyword arguments are its flags, those that no method had before once recipes.Recipe has fields for them.
 """
 
 import inspect
@@ -12,6 +12,8 @@ from pkgutil import iter_modules
 
 from .base import CRITERIA, Regularizer
 from .patchup import PatchUp
+
+__all__ = ["CRITERIA", "METHODS", "PAPER", "PatchUp", "Regularizer", "build", "hyperparameters"]
 
 PAPER = (
     "none",
@@ -24,6 +26,7 @@ PAPER = (
     "patchup_soft",
     "patchup_hard",
 )
+GIVEN = ("self", "num_classes", "criterion", "std")  # arguments that follow from the data set and the loss
 
 
 def methods_in(modules):
@@ -31,21 +34,18 @@ def methods_in(modules):
 
     Raises ImportError where two classes have the same name.
     """
-    found = {}
+    methods = {}
     for module in modules:
         for cls in vars(module).values():
             if not (inspect.isclass(cls) and issubclass(cls, Regularizer) and cls.__module__ == module.__name__):
                 continue
-            if "name" in vars(cls) and (other := found.setdefault(cls.name, cls)) is not cls:
-                where = [f"{one.__module__}.{one.__name__}" for one in (other, cls)]
-                raise ImportError(f"{' and '.join(where)} have the same name, {cls.name!r}: give one of them another")
-    return {name: found[name] for name in (*PAPER, *sorted(found.keys() - set(PAPER))) if name in found}
+            if "name" in vars(cls) and (other := methods.setdefault(cls.name, cls)) is not cls:
+                both = " and ".join(f"{c.__module__}.{c.__name__}" for c in (other, cls))
+                raise ImportError(f"{both} have the same name, {cls.name!r}: give one of them another")
+    return {name: methods[name] for name in (*PAPER, *sorted(methods.keys() - set(PAPER))) if name in methods}
 
 
 METHODS = methods_in(import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__))
-globals().update({cls.__name__: cls for cls in METHODS.values()})  # from regularizers import CutMix
-
-__all__ = ["CRITERIA", "METHODS", "PAPER", "PatchUp", "Regularizer", "build", "hyperparameters"]
 
 
 def build(method, num_classes, criterion="bce", **options):
@@ -58,16 +58,13 @@ def build(method, num_classes, criterion="bce", **options):
     return METHODS[method](num_classes, criterion, **options)
 
 
-GIVEN = ("self", "num_classes", "criterion", "std")  # by the data set and the loss
-
-
 def hyperparameters(method):
-    """The names of a method's own hyper-parameters and their defaults."""
-    found = {}
+    """The names of a method's hyper-parameters and their defaults."""
+    defaults = {}
     for cls in METHODS[method].__mro__[:-1]:
         parameters = inspect.signature(cls.__init__).parameters.values()
         named = [p for p in parameters if p.kind is not p.VAR_KEYWORD]
-        found = {p.name: p.default for p in named} | found
+        defaults = {p.name: p.default for p in named} | defaults
         if len(named) == len(parameters):  # no **options handed on to the class above
             break
-    return {name: default for name, default in found.items() if name not in GIVEN}
+    return {name: default for name, default in defaults.items() if name not in GIVEN}

@@ -1,4 +1,4 @@
-"""The contract of every method, and the method `none`.
+"""The contract of every method.
 
 One training step asks a regularizer for three things:
 
@@ -7,7 +7,8 @@ One training step asks a regularizer for three things:
     logits = model(x, regularizer.mix)             # mix(k, h) is called with the input h of every stage k
     loss = regularizer.loss(logits)
 
-Evaluation is `model(x)`: nothing of a method can leak into it.
+mix is a function of the draw: a second pass after it, of gradient checkpointing or a two-pass optimizer, is mixed
+alike. Evaluation is `model(x)`: nothing of a method can leak into it.
 """
 
 import math
@@ -16,6 +17,33 @@ from numbers import Real
 import numpy as np
 import torch
 import torch.nn.functional as F
+
+from .blend import blend, blended
+
+INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
+
+def class_indices(x, y, num_classes):
+    """The labels y of images x as int64 [B].
+
+    Raises ValueError for what is not a batch of images [B, C, H, W] with an integer in [0, num_classes) for each. The
+    labels' values are looked at on a CPU alone: a GPU would have to be waited for, and stops at such a label by itself.
+    """
+    if not isinstance(x, torch.Tensor) or x.dim() != 4 or not x.is_floating_point():
+        raise ValueError(f"x must be images [B, C, H, W] of a float type, not {described(x)}")
+    if not isinstance(y, torch.Tensor) or y.dtype not in INTEGERS or y.shape != x.shape[:1]:
+        raise ValueError(f"y must be {len(x)} class indices, integers [{len(x)}], not {described(y)}")
+    if y.device != x.device:
+        raise ValueError(f"x is on {x.device}, y on {y.device}: both must be on one device")
+    if y.device.type == "cpu" and len(y) and not 0 <= y.min() <= y.max() < num_classes:
+        wrong = int(y.min() if y.min() < 0 else y.max())
+        raise ValueError(f"y must hold class indices from 0 to {num_classes - 1}, not {wrong}")
+    return y.long()
+
+
+def described(value):
+    """What a value is, for a message: its type and, if it is a tensor, its shape."""
+    return f"{value.dtype} {list(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__
 
 
 def one_hot(y, num_classes):
@@ -43,7 +71,7 @@ CRITERIA = {"bce": bce_on_softmax, "ce": cross_entropy}
 
 
 class Regularizer:
-    """The method `none`: the batch stays as it is. Every other method derives from it.
+    """What every method derives from: one that changes nothing. A derived class that sets `name` is a method.
 
     Args:
         num_classes: number of classes C, at least 2.
@@ -52,8 +80,6 @@ class Regularizer:
     Raises ValueError for an impossible argument, naming it and what is possible.
     """
 
-    name = "none"  # a class with a name of its own is a method
-
     def __init__(self, num_classes, criterion="bce"):
         if num_classes < 2:
             raise ValueError(f"num_classes must be at least 2, not {num_classes}")
@@ -61,9 +87,17 @@ class Regularizer:
             raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}, not {criterion!r}")
         self.num_classes = num_classes
         self.criterion = CRITERIA[criterion]
+        self.kernel = blended  # or what it was compiled to
         self.rng = np.random.default_rng()  # host choices: lambda, partners, boxes, k
         self.generators = {}  # one torch generator a device, for masks
         self.torch_seed = None
+
+    def __getattr__(self, name):
+        raise AttributeError(f"{type(self).__name__} has no {name!r}: call draw(x, y, net) before mix and loss")
+
+    def compile(self):
+        """Compile what mix does between a network's stages."""
+        self.kernel = torch.compile(blended, dynamic=False)
 
     def seed(self, *key):
         """Make all random choices up to the next call a function of key, non-negative integers."""
@@ -97,24 +131,40 @@ class Regularizer:
     def draw(self, x, y, net):
         """Choose what happens to this batch; set self.target, float32 [B, C].
 
-        x: normalised images [B, 3, H, W]; y: int64 [B]; net: the bare StagedNet (only Puzzle Mix looks at it).
+        x: normalised images [B, 3, H, W]; y: class indices, integers [B]; net: the network itself, without a wrapper
+        such as DistributedDataParallel (only Puzzle Mix looks at it). Raises ValueError for other images or labels.
         """
-        self.target = one_hot(y, self.num_classes)
+        self.target = one_hot(class_indices(x, y, self.num_classes), self.num_classes)
+        self.choices = {}
+
+    def once(self, k, choose):
+        """What choose() returned at stage k in the first pass after the present draw; it is not called again."""
+        if k not in self.choices:
+            self.choices = self.choices | {k: choose()}
+        return self.choices[k]
+
+    def blend(self, h, weight):
+        """h [B, C, H, W] blended with its partners: (1 - weight) h + weight h[self.partner]; see blend.blend."""
+        return blend(h, self.partner, weight, self.kernel)
 
     def branch(self):
         """What of the present draw decides which operations run, hashable: a captured graph serves one branch.
 
         Batches of one branch differ in tensors alone, which are attributes set by draw, and in what the generator
-        gives. None where that is not so, for a method that cannot be captured (see graphs.py).
+        gives. None where that is not so, for a method that cannot be captured (see engine/graphs.py).
         """
-        return () if type(self) is Regularizer else None
 
     def mix(self, k, h):
         """The input h of stage k, [B, C, H, W], mixed where this batch's choice says so, else h itself."""
         return h
 
     def loss(self, logits):
-        """The scalar training loss of this batch for logits [B, C], to be called after the forward pass."""
+        """The scalar training loss of this batch for logits [B, C], to be called after the forward pass.
+
+        Raises ValueError for logits of another shape than the draw's targets.
+        """
+        if logits.shape != self.target.shape:
+            raise ValueError(f"logits must be {list(self.target.shape)} as in draw, not {list(logits.shape)}")
         return self.criterion(logits, self.target).mean()
 
 

@@ -17,15 +17,13 @@ def blended(h, partner, weight):
     return torch.lerp(h, out, weight, out=out)
 
 
-kernel = blended  # or what it was compiled to
-
-
 class Blend(torch.autograd.Function):
     """See blend."""
 
     @staticmethod
-    def forward(ctx, h, partner, weight):
+    def forward(ctx, h, partner, weight, kernel):
         ctx.save_for_backward(partner, weight)
+        ctx.kernel = kernel
         return kernel(h, partner, weight)
 
     @staticmethod
@@ -34,18 +32,24 @@ class Blend(torch.autograd.Function):
         partner, weight = ctx.saved_tensors
         inverse = torch.argsort(partner)
         if weight.dim() == 0 or len(weight) == 1:
-            return kernel(gradient, inverse, weight), None, None
+            return ctx.kernel(gradient, inverse, weight), None, None, None
         moved = weight * gradient
-        return (gradient - moved).add_(moved[inverse]), None, None
+        return (gradient - moved).add_(moved[inverse]), None, None, None
 
 
-def blend(h, partner, weight):
+def blend(h, partner, weight, kernel=blended):
     """h [B, C, H, W], each sample blended with its partner: (1 - weight) h + weight h[partner].
 
     partner: a permutation, int64 [B]. weight: a number in [0, 1], or a tensor of such, or bool for a swap, of shape
-    [1 or B, 1 or C, 1 or H, 1 or W]; it gets no gradient.
+    [1 or B, 1 or C, 1 or H, 1 or W]; it gets no gradient. kernel: `blended`, or what it was compiled to. Raises
+    ValueError for h of another batch size than partner.
     """
-    weight = torch.as_tensor(weight, dtype=h.dtype, device=h.device)
+    if len(h) != len(partner):
+        raise ValueError(f"mix was given {len(h)} samples, draw {len(partner)}: both must be of one batch")
+    if isinstance(weight, torch.Tensor):
+        weight = weight.to(h.device, h.dtype)
+    else:
+        weight = torch.full((), weight, dtype=h.dtype, device=h.device)
     if weight.dim() == 4 and h.is_contiguous(memory_format=torch.channels_last):
         weight = weight.contiguous(memory_format=torch.channels_last)
-    return Blend.apply(h, partner, weight)
+    return Blend.apply(h, partner, weight, kernel)

@@ -12,8 +12,7 @@ PatchUp's input branch takes its box from here.
 
 import torch
 
-from .base import Regularizer, check_positive, check_probability, one_hot
-from .blend import blend
+from .base import Regularizer, check_positive, check_probability
 
 
 def cut_box(height, width, lam, centre):
@@ -48,11 +47,6 @@ def box_mask(box, height, width, device=None):
     return mask
 
 
-def swap_box(x, partner, box):
-    """x [B, C, H, W] with the pixels of its partners x[partner], int64 [B], in the box (y1, y2, x1, x2)."""
-    return blend(x, partner, ~box_mask(box, *x.shape[2:], x.device))
-
-
 class CutMix(Regularizer):
     """CutMix.
 
@@ -75,7 +69,7 @@ class CutMix(Regularizer):
 
     def draw(self, x, y, net):
         """Choose whether to mix, the box and the partners; mix the targets. See Regularizer.draw."""
-        self.target = one_hot(y, self.num_classes)
+        super().draw(x, y, net)
         self.box = None
         if self.rng.random() < self.prob:
             height, width = x.shape[2:]
@@ -90,4 +84,4 @@ class CutMix(Regularizer):
 
     def mix(self, k, h):
         """The images with their boxes swapped at k = 0, where this batch is mixed; else h itself."""
-        return blend(h, self.partner, ~self.mask) if k == 0 and self.box is not None else h
+        return self.blend(h, ~self.mask) if k == 0 and self.box is not None else h

@@ -57,7 +57,6 @@ def block_mask_from_seeds(positions, shape, block_size):
 
 def drop(h, dropped):
     """h [B, C, H, W], 0 where dropped (bool, same shape) and elsewhere scaled by numel / number kept."""
-    dropped = torch.empty_like(h, dtype=torch.bool).copy_(dropped)  # h's memory layout
     kept = h.numel() - dropped.sum(dtype=torch.int32)
     return torch.where(dropped, 0, h * (h.numel() / kept.clamp(min=1)))
 
@@ -100,7 +99,8 @@ class DropBlock(Regularizer):
         prob = adjusted_gamma(1 - self.keep_prob, self.block_size, *h.shape[2:])
         draws = draws_needed(h.numel(), prob)
         uniform = torch.rand(draws, dtype=torch.float64, device=h.device, generator=self.generator(h.device))
-        return block_mask_from_seeds(seed_positions(uniform, prob, h.numel()), h.shape, self.block_size)
+        dropped = block_mask_from_seeds(seed_positions(uniform, prob, h.numel()), h.shape, self.block_size)
+        return torch.empty_like(h, dtype=torch.bool).copy_(dropped)  # in h's memory layout
 
     def branch(self):
         """One for all batches; see Regularizer.branch."""
@@ -108,4 +108,6 @@ class DropBlock(Regularizer):
 
     def mix(self, k, h):
         """h with blocks dropped where k is one of layers, else h itself."""
-        return drop(h, self.draw_mask(h)) if k in self.layers and self.keep_prob < 1 else h
+        if k not in self.layers or self.keep_prob == 1:
+            return h
+        return drop(h, self.once(k, lambda: self.draw_mask(h)))

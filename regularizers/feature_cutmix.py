@@ -10,7 +10,7 @@ from, nor whether every batch is mixed: 0, 1, 2 and yes are our choice.
 import torch
 
 from .base import Regularizer, check_layers, check_positive, check_probability
-from .cutmix import draw_box, kept_fraction, swap_box
+from .cutmix import box_mask, draw_box, kept_fraction
 
 
 class FeatureCutMix(Regularizer):
@@ -32,6 +32,7 @@ class FeatureCutMix(Regularizer):
     def draw(self, x, y, net):
         """Choose whether to mix, the stage k and the partners; see Regularizer.draw."""
         super().draw(x, y, net)
+        self.y_i = self.target
         self.k = int(self.rng.choice(self.layers)) if self.rng.random() < self.prob else None
         self.partner = self.permutation(x)
 
@@ -39,6 +40,7 @@ class FeatureCutMix(Regularizer):
         """h with a box swapped where k is the drawn stage, else h itself; mixes the targets by the box's area there."""
         if k != self.k:
             return h
-        box = draw_box(self.rng, *h.shape[2:], self.alpha)
-        self.target = torch.lerp(self.target[self.partner], self.target, kept_fraction(box, *h.shape[2:]))
-        return swap_box(h, self.partner, box)
+        size = h.shape[2:]
+        box = self.once(k, lambda: draw_box(self.rng, *size, self.alpha))
+        self.target = torch.lerp(self.y_i[self.partner], self.y_i, kept_fraction(box, *size))
+        return self.blend(h, ~box_mask(box, *size, h.device))

@@ -9,13 +9,7 @@ Mixup mixes the images, k = 0. Manifold Mixup draws k uniformly from `layers`, o
 code takes input, conv1 and layer1 (0, 1, 2), Manifold Mixup's own one layer later.
 """
 
-from .base import Regularizer, check_layers, check_positive, one_hot
-from .blend import blend
-
-
-def mix_partners(h, partner, lam):
-    """lam h + (1 - lam) h[partner], of h's shape, for h [B, ...], partner int64 [B] and lam in [0, 1]."""
-    return blend(h, partner, 1 - lam)
+from .base import Regularizer, check_layers, check_positive
 
 
 class ManifoldMixup(Regularizer):
@@ -44,10 +38,11 @@ class ManifoldMixup(Regularizer):
 
     def draw(self, x, y, net):
         """Choose the stage k, lambda and the partners; mix the targets. See Regularizer.draw."""
+        super().draw(x, y, net)
         self.k = int(self.rng.choice(self.layers))
         self.lam = self.on_device(self.rng.beta(self.alpha, self.alpha), x)
         self.partner = self.permutation(x)
-        self.target = mix_partners(one_hot(y, self.num_classes), self.partner, self.lam)
+        self.target = self.blend(self.target, 1 - self.lam)
 
     def branch(self):
         """The stage k; see Regularizer.branch."""
@@ -55,7 +50,7 @@ class ManifoldMixup(Regularizer):
 
     def mix(self, k, h):
         """h mixed with its partners where k is the drawn stage, else h itself."""
-        return mix_partners(h, self.partner, self.lam) if k == self.k else h
+        return self.blend(h, 1 - self.lam) if k == self.k else h
 
 
 class Mixup(ManifoldMixup):

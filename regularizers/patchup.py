@@ -20,8 +20,7 @@ PatchUp in Input Space). Both criteria are linear in the target, so the two term
 import torch
 import torch.nn.functional as F
 
-from .base import Regularizer, check_choice, check_layers, check_positive, check_probability, one_hot
-from .blend import blend
+from .base import Regularizer, check_choice, check_layers, check_positive, check_probability
 from .cutmix import box_mask, draw_box
 
 
@@ -59,14 +58,6 @@ def spread(seeds, length, axis):
         seeds = seeds.narrow(axis, 0, size) | seeds.narrow(axis, step, size)
         done += step
     return seeds
-
-
-def phi(h, mask, lam, partner):
-    """Equation 5, or 3 where lam is 0: h [B, C, H, W] where the mask is True, lam h + (1 - lam) h[partner] elsewhere.
-
-    mask: bool [1 or B, C or 1, H, W]; lam: in [0, 1]; partner: a permutation, int64 [B].
-    """
-    return blend(h, partner, (1 - lam) * (~mask).to(h.dtype))
 
 
 class PatchUp(Regularizer):
@@ -150,7 +141,8 @@ class PatchUp(Regularizer):
 
     def draw(self, x, y, net):
         """Choose whether to mix, the stage k, lambda and the partners; see Regularizer.draw."""
-        self.target = self.y_i = one_hot(y, self.num_classes)
+        super().draw(x, y, net)
+        self.y_i = self.target
         self.k = None
         if self.rng.random() < self.prob:
             self.k = int(self.rng.choice(self.layers))
@@ -167,12 +159,12 @@ class PatchUp(Regularizer):
         """phi_k where k is the drawn stage, else h itself; fixes p_u, Y and W."""
         if k != self.k:
             return h
-        M = self.draw_mask(k, h)
+        M = self.once(k, lambda: self.draw_mask(k, h))
         self.p_u = M.float().mean(dim=(1, 2, 3))[:, None]  # [1 or B, 1]
         self.Y = self.lam * self.y_i + (1 - self.lam) * self.y_i[self.partner]
         if k > 0 or self.input_target == "mixed":
             self.target = self.p_u * self.y_i + (1 - self.p_u) * self.Y  # W
-        return phi(h, M, self.lam, self.partner)
+        return self.blend(h, (1 - self.lam) * (~M).to(h.dtype))
 
     def loss(self, logits):
         """Equation 6, or the terms of it named by loss_terms; the plain loss for a batch that was not mixed."""

@@ -27,10 +27,11 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.func import functional_call
 
 from . import graphcut
-from .base import Regularizer, bce_on_softmax, check_positive, check_probability, one_hot
+from .base import Regularizer, bce_on_softmax, check_positive, check_probability
 from .cutpool import CutPool
 
 BLOCK_COUNTS = (2, 4, 8, 16)
@@ -268,9 +269,12 @@ class PuzzleMix(Regularizer):
         at the saliency would be to wait for the device. Waits for it three times, see best_mask and wishes; once
         without transport. See Regularizer.draw.
         """
-        choices = block_counts(*x.shape[-2:])
-        saliency = self.saliency(x, y, net)
-        blocks = choices[self.rng.integers(len(choices))]
+        super().draw(x, y, net)
+        if not isinstance(net, nn.Module):
+            raise ValueError(f"puzzlemix looks at the network: draw(x, y, net) needs it, not {type(net).__name__}")
+        counts = block_counts(*x.shape[-2:])
+        saliency = self.saliency(x, y.long(), net)
+        blocks = counts[self.rng.integers(len(counts))]
         lam = self.rng.beta(self.alpha, self.alpha)
         self.partner = self.permutation(x)
         finite = saliency.isfinite().all(2).all(1)[:, None]
@@ -279,9 +283,8 @@ class PuzzleMix(Regularizer):
         mask = best_mask(costs, self.cuts.solve)
         self.moves = self.plan(saliency, mask) if self.transport else None
         self.mask = F.interpolate(mask[:, None], size=x.shape[-1])  # [B, 1, H, H]: the part of the image itself
-        self.target = torch.lerp(
-            one_hot(y[self.partner], self.num_classes), one_hot(y, self.num_classes), mask.mean((1, 2))[:, None]
-        ).where(finite, math.nan)
+        target = torch.lerp(self.target[self.partner], self.target, mask.mean((1, 2))[:, None])
+        self.target = target.where(finite, math.nan)
 
     def saliency(self, x, y, net):
         """Euclidean norm over channels of the clean loss' gradient with respect to x [B, 3, H, W], float32 [B, H, W].

@@ -14,14 +14,6 @@ os.environ["OMP_NUM_THREADS"] = "1"  # of processes that tests start
 torch.set_num_threads(1)  # for networks this small more are slower
 
 
-@pytest.fixture(autouse=True)
-def eager_blending(monkeypatch):
-    """Every test begins with the kernel that nothing was compiled to."""
-    from regularizers import blend
-
-    monkeypatch.setattr(blend, "kernel", blend.blended)
-
-
 @pytest.fixture(scope="session")
 def finished_runs(tmp_path_factory):
     """finished_runs(method, seed, **recipe fields): a folder with a run that is trained once for all tests."""

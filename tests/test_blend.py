@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from regularizers import blend as module
 from regularizers import build
-from regularizers.blend import blend
+from regularizers.blend import blend, blended
 from regularizers.patchup import block_mask
 
 SHAPE = (6, 5, 9, 7)
@@ -91,14 +90,27 @@ def test_patchup_keeps_less_than_a_twentieth_of_the_state_for_backward(method):
 def test_a_compiled_kernel_serves_both_passes(monkeypatch):
     calls = []
 
-    def kernel(h, partner, weight):
-        calls.append(partner.tolist())
-        return module.blended(h, partner, weight)
+    def compiled(function, dynamic):
+        assert function is blended and not dynamic, "one shape, one graph"
+        return lambda h, partner, weight: calls.append(partner.tolist()) or function(h, partner, weight)
 
-    monkeypatch.setattr(module, "kernel", kernel)
+    monkeypatch.setattr(torch, "compile", compiled)
     h, partner = states()
-    blend(h, partner, 0.5).sum().backward()
-    assert calls == [partner.tolist(), torch.argsort(partner).tolist()]
+    method, other = build("mixup", 10), build("mixup", 10)
+    method.compile()
+    for mixup in (method, other):
+        mixup.draw(h.detach(), torch.arange(6), None)
+    calls.clear()
+    other.mix(0, h).sum().backward()
+    assert not calls, "methods are compiled one by one"
+    method.mix(0, h).sum().backward()
+    assert calls == [method.partner.tolist(), torch.argsort(method.partner).tolist()]
+
+
+def test_states_of_another_batch_are_refused():
+    h, partner = states()
+    with pytest.raises(ValueError, match="mix was given 2 samples, draw 6: both must be of one batch"):
+        blend(h[:2], partner, 0.5)
 
 
 @pytest.mark.parametrize("block_size", [1, 2, 4, 7, 8])

@@ -8,7 +8,7 @@ import torch
 from common import batch, run
 
 from regularizers.base import Regularizer
-from regularizers.cutmix import CutMix, box_mask, cut_box, draw_box, kept_fraction, swap_box
+from regularizers.cutmix import CutMix, box_mask, cut_box, draw_box, kept_fraction
 
 
 @pytest.mark.parametrize(
@@ -46,10 +46,12 @@ def test_mask_and_fraction_against_a_loop():
 
 
 def test_swap_against_a_loop_and_not_in_place():
-    x, _ = batch(5)
+    x, y = batch(5)
     before = x.clone()
-    partner = torch.tensor([3, 1, 0, 4, 2])
-    swapped = swap_box(x, partner, (2, 7, 4, 9))
+    run(method := CutMix(4, prob=1.0), x, y)
+    partner = method.partner = torch.tensor([3, 1, 0, 4, 2])
+    method.mask = box_mask((2, 7, 4, 9), 12, 9)
+    swapped = method.mix(0, x)
     for i in range(5):
         for row in range(12):
             for column in range(9):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from common import run
 from scipy import stats
 
 from regularizers.base import Regularizer
@@ -135,7 +136,7 @@ def test_samples_and_channels_are_independent():
 def test_drop_against_a_loop(layout):
     h = features(3, 2, 4, 5).to(memory_format=layout)
     before = h.clone()
-    dropped = features(3, 2, 4, 5) > 0.5
+    dropped = (features(3, 2, 4, 5) > 0.5).contiguous(memory_format=layout)
     out = drop(h, dropped)
     kept = sum(not d for d in dropped.flatten().tolist())
     for place in np.ndindex(*h.shape):
@@ -166,6 +167,13 @@ def test_half_precision_stays():
     assert drop(h, torch.zeros(2, 3, 8, 8, dtype=torch.bool)).dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_memory_layout_stays(layout):
+    h = features(3, 16, 16, 16).contiguous(memory_format=layout)
+    run(method := DropBlock(4), h, torch.arange(3))
+    assert method.mix(1, h).is_contiguous(memory_format=layout)
+
+
 def test_acts_at_all_its_layers_in_one_pass_with_fresh_seeds():
     h = features(3, 16, 16, 16)
     method = DropBlock(4, layers=(1, 3))
@@ -191,8 +199,7 @@ def test_target_is_plain_and_any_batch_and_map_work(size, height, width):
 
 def test_keep_prob_one_touches_nothing():
     h = features(2, 3, 8, 8)
-    method = DropBlock(4, keep_prob=1)
-    method.seed(0, 0, 0, 0)
+    run(method := DropBlock(4, keep_prob=1), h, torch.arange(2))
     assert method.mix(1, h) is h
 
 
@@ -203,11 +210,10 @@ def test_same_key_same_batch_whatever_the_global_generators_hold():
         with torch.random.fork_rng():
             torch.manual_seed(state)
             np.random.seed(state)
-            method = DropBlock(4)
-            method.seed(3, 0, 1, 2)
+            run(method := DropBlock(4), h, torch.arange(4), (3, 0, 1, 2))
             results.append((method.mix(1, h), method.mix(2, h)))
     assert all(torch.equal(a, b) for a, b in zip(*results))
-    method.seed(3, 0, 1, 3)
+    run(method, h, torch.arange(4), (3, 0, 1, 3))
     assert not torch.equal(method.mix(1, h), results[0][0])
 
 

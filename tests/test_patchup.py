@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from regularizers import build
 from regularizers.base import CRITERIA, bce_on_softmax, cross_entropy, one_hot
-from regularizers.patchup import HardPatchUp, SoftPatchUp, adjusted_gamma, block_mask, phi
+from regularizers.patchup import HardPatchUp, SoftPatchUp, adjusted_gamma, block_mask
 
 CLASSES = 5
 
@@ -59,16 +59,21 @@ def test_adjusted_gamma_is_equation_2():
     assert adjusted_gamma(0.5, 3, 8, 16) == pytest.approx(0.5 * 128 / (9 * 6 * 14))
 
 
-def test_operations_equal_loops():
-    h, _ = batch()
-    partner = torch.tensor([3, 0, 2, 5, 1, 4])
+@pytest.mark.parametrize("method, lam", [("patchup_hard", 0.0), ("patchup_soft", 0.3)])
+def test_operations_equal_loops(method, lam, monkeypatch):
+    h, y = batch()
+    regularizer = build(method, CLASSES, prob=1.0, layers=(1,))
+    regularizer.draw(h, y, None)
+    partner = regularizer.partner = torch.tensor([3, 0, 2, 5, 1, 4])
     mask = torch.rand(1, 3, 12, 12, generator=torch.Generator().manual_seed(2)) < 0.6
-    hard, soft = phi(h, mask, 0, partner), phi(h, mask, 0.3, partner)
+    monkeypatch.setattr(regularizer, "draw_mask", lambda k, h: mask)
+    if method == "patchup_soft":
+        regularizer.lam = torch.tensor(lam, dtype=torch.float64)
+    mixed = regularizer.mix(1, h)
     for index in np.ndindex(*h.shape):
-        own, other = h[index].item(), h[(partner[index[0]], *index[1:])].item()
-        kept = mask[(0, *index[1:])]
-        assert hard[index].item() == (own if kept else other)
-        assert soft[index].item() == pytest.approx(own if kept else 0.3 * own + 0.7 * other, abs=1e-6)
+        x_i, x_j = h[index].item(), h[(partner[index[0]], *index[1:])].item()
+        expected = x_i if mask[(0, *index[1:])] else lam * x_i + (1 - lam) * x_j
+        assert mixed[index].item() == pytest.approx(expected, abs=1e-6 * (lam > 0))
 
 
 @pytest.mark.parametrize("method", ["patchup_soft", "patchup_hard"])

@@ -393,5 +393,6 @@ def test_compiled_stages_equal_eager_ones_and_keep_their_names():
     mix.draw(x, torch.tensor([0, 1, 2]), net)
     plain, mixed = net(x), net(x, mix.mix)
     compile_stages(net)
+    mix.compile()
     assert list(net.state_dict()) == names
     assert torch.allclose(net(x), plain, atol=1e-5) and torch.allclose(net(x, mix.mix), mixed, atol=1e-5)

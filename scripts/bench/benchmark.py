@@ -35,7 +35,6 @@ from engine import cli
 from engine.device import environment, select_device, set_up_backends
 from engine.files import BadInput, RunFailed, make_folder, write_json
 from engine.metrics import EVALUATION_BATCH
-from engine.trainer import compile_stages
 from scripts.bench import hours, targets, timing
 from scripts.bench.hours import training_hours
 from scripts.bench.timing import (
@@ -69,9 +68,9 @@ def operation(device, rounds, compiled=False):
     h, gradient, copy = (torch.randn(FEATURES, device=device).contiguous(memory_format=layout) for _ in range(3))
     y, found = torch.randint(100, FEATURES[:1], device=device), {}
     for name, recipe in patchups.items():
-        if compiled:
-            compile_stages(recipes.network(recipe, 100))
         method = recipes.regularizer(recipe, 100)
+        if compiled:
+            method.compile()
         found[name] = Operations(method, h, y, None, {1: h.requires_grad_()}, {1: gradient})
     calls = {"copy": lambda: copy.copy_(h.detach())} | {name: one.run for name, one in found.items()}
     seconds = medians(calls, device, rounds, queued=True)

@@ -238,11 +238,13 @@ class Case:
         recipe = dataclasses.replace(recipe, lr=0.01)  # random labels at a higher rate may diverge
         classes = classes or data.FACTS[recipe.dataset].num_classes
         self.images = estimates.random_images(recipe, classes)
+        self.regularizer = recipes.regularizer(recipe, classes)
+        if recipe.compile:
+            self.regularizer.compile()
         if net is None:
             net = recipes.network(recipe, classes)
             if recipe.compile:
                 compile_stages(net)
-        self.regularizer = recipes.regularizer(recipe, classes)
         recorder = Recorder(self.regularizer.generators) if graphs else None
         self.trainer = Trainer(recipe, self.images, net, self.regularizer, device, files=None, recorder=recorder)
         self.recipe, self.device, self.net = recipe, device, self.trainer.net.train()
