@@ -30,7 +30,9 @@ class Noise(Regularizer):
         self.alpha = alpha
 
     def mix(self, k, h):
-        return h + self.alpha * torch.randn(h.shape, generator=self.generator(h.device)) if k == 0 else h
+        if k != 0:
+            return h
+        return h + self.alpha * self.once(k, lambda: torch.randn(h.shape, generator=self.generator(h.device)))
 '''
 
 
