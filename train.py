@@ -169,7 +169,8 @@ def train_from(args):
 
 def main(arguments=None):
     """Train as a command line says; the exit status (see explain)."""
-    distributed.join()
+    if status := explain(distributed.join):
+        return status
     args = parser().parse_args(arguments)
     status = explain(lambda: train_from(args))
     if status == 0:

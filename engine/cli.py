@@ -16,6 +16,7 @@ from engine import distributed
 from engine.device import best_amp, select_device
 from engine.files import BadInput, Locked, RunFailed
 from engine.signals import Stopped
+from engine.streams import make_tolerant
 
 
 class Parser(argparse.ArgumentParser):
@@ -85,6 +86,7 @@ def explain(function):
     """
     script = Path(sys.argv[0]).name
     warnings.formatwarning = lambda message, *_, **__: f"{script}: warning: {message}\n"
+    make_tolerant()
     try:
         status = function()
         sys.stdout.flush()

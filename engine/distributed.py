@@ -14,13 +14,22 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
+from engine.files import BadInput
+
+TORCHRUN = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_PORT")  # which say where a process stands among others
+
 _store = None  # torchrun's, which lives on when a rank dies
 
 
 def join():
-    """Meet the other processes, where torchrun started this one with others (RANK, WORLD_SIZE, LOCAL_RANK)."""
+    """Meet the other processes, where torchrun started this one with others (RANK, WORLD_SIZE, LOCAL_RANK).
+
+    Raises BadInput where only a part of what torchrun sets is set.
+    """
     global _store
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        if odd := [name for name in TORCHRUN if not os.environ.get(name, "").isdigit()]:
+            raise BadInput(f"WORLD_SIZE is set, but {odd[0]} is no number: start it by torchrun, or unset WORLD_SIZE")
         _store, rank, size = next(rendezvous("env://"))
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=_store, rank=rank, world_size=size)

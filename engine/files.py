@@ -19,8 +19,8 @@ import functools
 import hashlib
 import io
 import json
+import math
 import os
-import pickle
 import platform
 import re
 import struct
@@ -111,15 +111,34 @@ def write_json(path, value):
     write_whole(path, lambda file: file.write((json.dumps(value, indent=1) + "\n").encode()))
 
 
-def read_json(path, maker="train.py", remedy="; remove it to run it again"):
-    """The JSON of a result file that maker wrote. Raises BadInput, naming the file and a remedy, where it is none."""
+def read_json(path, maker="train.py", remedy="; remove it to run it again", fields=None, if_there=None):
+    """The JSON object in a file that maker wrote.
+
+    fields, if_there: {name: the types that it may have} of what must, and may, be in it. Raises BadInput, naming the
+    file and a remedy, where it is another one.
+    """
     try:
-        found = json.loads(Path(path).read_text())
-        if not isinstance(found, dict):
-            raise ValueError("no JSON object")
-    except (OSError, ValueError) as error:
+        content = json.loads(Path(path).read_text())
+        require_fields(content, fields or {}, if_there or {})
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInput(f"{path} is not a result of {maker} ({error}){remedy}") from error
-    return found
+    return content
+
+
+def require_fields(content, fields, if_there=()):
+    """Raise ValueError where content is no dict with these fields, {name: types}, or one is a number not finite."""
+    if not isinstance(content, dict):
+        raise ValueError("no JSON object")
+    if missing := [name for name in fields if name not in content]:
+        raise ValueError(f"no {missing[0]}")
+    for name, types in (fields | dict(if_there)).items():
+        value = content.get(name)
+        if value is None and name in if_there:
+            continue
+        if not isinstance(value, types) or isinstance(value, bool):
+            raise ValueError(f"{name} is {str(value)[:40]!r}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{name} is {value}")
 
 
 def load_checkpoint(path):
@@ -134,7 +153,7 @@ def load_checkpoint(path):
             if broken := archive.testzip():
                 raise zipfile.BadZipFile(f"the checksum of {broken} is wrong")
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a flipped bit raises nearly anything
         reason = str(error).strip().partition("\n")[0][:100]
         raise BadInput(f"{path} is damaged or no checkpoint of train.py ({reason})") from error
     if not isinstance(state, dict) or "recipe" not in state or "net" not in state:
@@ -240,6 +259,11 @@ class State(NamedTuple):
     seconds: float | None = None  # of training, so far
 
 
+NUMBER = (int, float)
+MEASURED = dict.fromkeys(("test_error", "test_nll", "last_epoch_test_error", "val_error", "seconds", "classes"), NUMBER)
+LINE = {"epoch": int, "val_error": NUMBER, "seconds": NUMBER}
+
+
 class RunFiles:
     """The files of the run that `recipe` describes, below the folder `out`."""
 
@@ -272,7 +296,7 @@ class RunFiles:
             return None
         except OSError as error:
             raise BadInput(f"cannot write to {self.stem.parent} ({error.strerror}): give another --out") from error
-        result = read_json(self.result)
+        result = read_json(self.result, fields={"recipe": dict}, if_there=MEASURED)
         self.require_same_recipe(result, self.result)
         return result
 
@@ -291,11 +315,23 @@ class RunFiles:
         return State(name, min(len(lines), epochs), epochs, best, lines[-1]["seconds"])
 
     def logged(self):
-        """The lines of the log, dicts; a last one that is not whole yet is left out."""
+        """The lines of the log, dicts; a last one that is not whole yet is left out.
+
+        Raises BadInput where the file is no log.
+        """
         lines = []
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            for line in self.log.read_text().splitlines():
-                lines.append(json.loads(line))
+        try:
+            for text in self.log.read_text().splitlines():
+                try:
+                    line = json.loads(text)
+                except ValueError:
+                    break
+                require_fields(line, LINE)
+                lines.append(line)
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, RecursionError) as error:
+            raise BadInput(f"{self.log} is no log of train.py ({error}); remove it to run it again") from error
         return lines
 
     def lock(self):
@@ -332,6 +368,8 @@ class RunFiles:
 
     def cut_log(self, epochs):
         """Keep the first lines of the log, those of the epochs done at the checkpoint."""
+        if self.log.is_dir():
+            raise BadInput(f"{self.log} is a folder; remove it to run it again")
         lines = self.log.read_text().splitlines(keepends=True) if self.log.exists() else []
         write_whole(self.log, lambda file: file.write("".join(lines[:epochs]).encode()))
 

@@ -9,8 +9,11 @@ class Stopped(Exception):
     """A signal, its only argument, asked the run to stop; the run has been saved."""
 
 
+NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+
+
 class StopSignals:
-    """Within it, SIGTERM, SIGINT and SIGUSR1 set `received` instead of killing; a second one kills as usual.
+    """Within it, SIGTERM, SIGINT, SIGHUP and SIGUSR1 set `received` instead of killing; a second one kills as usual.
 
     Not so under torchrun: it passes on what may have come already, and kills by itself what does not end in time.
     """
@@ -19,7 +22,7 @@ class StopSignals:
         self.received = None
 
     def __enter__(self):
-        self.before = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
+        self.before = {number: signal.signal(number, self._note) for number in NUMBERS}
         return self
 
     def _note(self, number, frame):

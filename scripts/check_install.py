@@ -1,5 +1,6 @@
 """Do the installed torch and torchvision fit each other? setup.sh and the training scripts ask before anything else."""
 
+import re
 import shlex
 import sys
 from importlib import metadata
@@ -23,6 +24,8 @@ def problem(requirements: Path = REQUIREMENTS) -> str | None:
         if isinstance(error, ModuleNotFoundError) and error.name in ("torch", "torchvision"):
             return f"{error.name} is not installed: run {_pip('-r', requirements)}"
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if isinstance(error, MemoryError) or re.search("cannot allocate|failed to map|out of memory", reason.lower()):
+            return f"torch does not fit into the memory that this shell allows ({reason}): see `ulimit -v`"
         return (
             f"torch {_version('torch')} and torchvision {_version('torchvision')} do not fit each other ({reason}): "
             f"run {_pip('--force-reinstall', 'torch', 'torchvision', '-c', requirements)}"

@@ -1,0 +1,94 @@
+"""Files that are read: another shape than expected, damage, folders and links in their place are one line."""
+
+import json
+
+import pytest
+import torch
+
+import recipes
+from engine.files import BadInput, RunFiles, load_checkpoint, read_json
+
+RECIPE = recipes.resolve("digits", "preactresnet18", "none", width=4)
+
+
+@pytest.fixture
+def files(tmp_path):
+    files = RunFiles(tmp_path / "runs", RECIPE)
+    files.stem.parent.mkdir(parents=True)
+    return files
+
+
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        ("[1]", "no JSON object"),
+        ("{}", "no recipe"),
+        ('{"recipe": []}', "recipe is '[]'"),
+        ('{"recipe": {}, "test_error": "3"}', "test_error is '3'"),
+        ('{"recipe": {}, "test_error": NaN}', "test_error is nan"),
+        ('{"recipe": {}, "classes": true}', "classes is 'True'"),
+        ("[" * 100_000, "recursion"),
+        ("\x00", "Expecting value"),
+    ],
+)
+def test_a_result_of_another_shape_is_named(content, reason, files):
+    files.result.write_text(content)
+    with pytest.raises(BadInput, match="seed0.json is not a result of train.py") as error:
+        files.finished()
+    assert reason in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("line", ["[1]", '{"epoch": 0}', '{"epoch": 0, "val_error": null, "seconds": 1}', "7"])
+def test_a_log_of_another_shape_is_named(line, files):
+    whole = json.dumps({"epoch": 0, "val_error": 5.0, "seconds": 1.5})
+    files.log.write_text(f"{whole}\n{line}\n{whole}\n")
+    with pytest.raises(BadInput, match="seed0.jsonl is no log of train.py"):
+        files.logged()
+    files.log.write_text(f'{whole}\n{{"epoch"')
+    assert len(files.logged()) == 1, "a last line that is not whole yet"
+
+
+@pytest.mark.parametrize("kind", ["folder", "dangling", "loop"])
+def test_what_lies_in_a_files_place_is_named(kind, files):
+    for path in (files.result, files.log, files.checkpoint):
+        if kind == "folder":
+            path.mkdir()
+        else:
+            path.symlink_to(path if kind == "loop" else path.with_name("nowhere"))
+    with pytest.raises(BadInput, match="seed0.checkpoint.pt"):
+        load_checkpoint(files.checkpoint)
+    if kind == "folder":
+        with pytest.raises(BadInput, match="seed0.json "):
+            read_json(files.result)
+        for read in (files.logged, lambda: files.cut_log(1)):
+            with pytest.raises(BadInput, match="seed0.jsonl is"):
+                read()
+
+
+def test_any_flipped_bit_of_the_newest_checkpoint_falls_back_to_the_one_before(files):
+    state = {"net": {"weight": torch.ones(3)}, "optimizer": {}, "epoch": 1}
+    files.save_checkpoint(state)
+    files.save_checkpoint(state | {"epoch": 2})
+    whole = files.checkpoint.read_bytes()
+    assert files.newest_checkpoint()["epoch"] == 2
+    for position in range(0, len(whole), 29):  # headers, pickle, tensors, directory
+        damaged = bytearray(whole)
+        damaged[position] ^= 0x10
+        files.checkpoint.write_bytes(damaged)
+        try:
+            with pytest.warns(UserWarning, match="is damaged or no checkpoint|no checkpoint of train.py|weights alone"):
+                assert files.newest_checkpoint()["epoch"] == 1
+        except pytest.fail.Exception:  # a bit that nobody reads
+            assert files.newest_checkpoint()["epoch"] == 2
+
+
+def test_world_size_alone_is_refused_in_one_line(monkeypatch, capsys):
+    import train
+
+    monkeypatch.setattr(
+        os, "environ", {name: v for name, v in os.environ.items() if name != "RANK"} | {"WORLD_SIZE": "2"}
+    )
+    assert train.main(["--dataset", "digits", "--model", "preactresnet18", "--method", "none"]) == 2
+    assert (
+        "WORLD_SIZE is set, but RANK is no number: start it by torchrun, or unset WORLD_SIZE" in capsys.readouterr().err
+    )

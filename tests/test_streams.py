@@ -1,0 +1,33 @@
+"""stdout and stderr that are closed, full or in ASCII do not make a finished run fail."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CODE = """
+import sys
+from engine.streams import make_tolerant
+make_tolerant()
+for number in range(3000):
+    print("12.30 \\u00b1 0.40 of a line that is long enough to be written")
+sys.stdout.flush()
+print("done \\u00b1", file=sys.stderr)
+open("written", "w").write("whole")
+"""
+
+
+@pytest.mark.parametrize("how", ["", ">&-", "2>&-", ">&- 2>&-", "> /dev/full", "2> /dev/full", "> /dev/full 2>&1"])
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_what_cannot_be_printed_is_dropped(how, encoding, tmp_path):
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT)}
+    command = f"{sys.executable} -c '{CODE}' {how}"
+    done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True)
+    assert done.returncode == 0 and b"Traceback" not in done.stderr, done.stderr
+    assert (tmp_path / "written").read_text() == "whole"
+    if not how:
+        sign = "\u00b1".encode(encoding, "replace")
+        assert done.stdout.count(sign) == 3000 and done.stderr == b"done " + sign + b"\n"
