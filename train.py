@@ -22,8 +22,9 @@ import regularizers
 from engine import distributed, folders, profiling
 from engine.cli import RUN_FLAGS, Parser, add_run_flags, explain, overrides_of
 from engine.device import environment, peak_memory, require_amp, select_device, set_up_backends
-from engine.files import ROOT, BadInput, RunFiles, make_folder
+from engine.files import ROOT, BadInput, make_folder
 from engine.graphs import Recorder
+from engine.runs import RunFiles
 from engine.trainer import Trainer, compile_stages
 
 

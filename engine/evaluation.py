@@ -31,18 +31,9 @@ import models
 import recipes
 from engine import cli, metrics
 from engine.device import environment, select_device
-from engine.files import (
-    OTHER_RECIPE,
-    BadInput,
-    EvaluationFiles,
-    load_checkpoint,
-    locked,
-    make_folder,
-    read_json,
-    require_recipe,
-    sha256,
-)
+from engine.files import BadInput, load_checkpoint, locked, make_folder, read_json
 from engine.metrics import EVALUATION_BATCH, calibration_error
+from engine.runs import OTHER_RECIPE, EvaluationFiles, require_recipe, sha256
 from engine.signals import Stopped, StopSignals
 from scripts.grid import comparison, grids
 

@@ -22,7 +22,8 @@ import torch
 import recipes
 from engine import cli, evaluation
 from engine.device import select_device, unused_gpu
-from engine.files import BadInput, EvaluationFiles, make_folder, read_json, write_json
+from engine.files import BadInput, make_folder, read_json, write_json
+from engine.runs import EvaluationFiles
 from scripts.bench import benchmark
 from scripts.bench.timing import ROUNDS
 from scripts.figures import demo_figures

@@ -6,7 +6,7 @@ import sys
 
 import recipes
 from engine import cli
-from engine.files import RunFiles
+from engine.runs import RunFiles
 from scripts.grid import launcher
 from scripts.grid.job import Job
 

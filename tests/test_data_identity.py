@@ -10,13 +10,13 @@ import data
 import eval_affine
 import recipes
 import train
-from engine import evaluation, files
+from engine import evaluation, files, runs
 from engine.files import BadInput
 
 
 @pytest.fixture(autouse=True)
 def looked_at_anew():
-    files._digest.cache_clear()
+    runs._digest.cache_clear()
     evaluation.test_images.cache_clear()
 
 
@@ -87,7 +87,7 @@ def test_a_finished_run_counts_for_the_same_images_wherever_they_lie(own, tmp_pa
     trained(elsewhere / "linked", elsewhere / "runs")
     assert result.read_bytes() == before
     write_image(elsewhere / "images/test/ant/0.png", (31, 31), 78)
-    files._digest.cache_clear()
+    runs._digest.cache_clear()
     with pytest.raises(BadInput, match="seed0.json is of other images than those in .*/images: give another"):
         trained(elsewhere / "images", elsewhere / "runs")
 
@@ -107,13 +107,13 @@ def test_a_result_from_before_digests_counts_at_its_place(own, tmp_path_factory)
 def test_a_stopped_run_does_not_go_on_with_other_images(own, tmp_path_factory, monkeypatch, change):  # noqa: F811
     out = tmp_path_factory.mktemp("runs")
     with monkeypatch.context() as patch:
-        patch.setattr(files.RunFiles, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(runs.RunFiles, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             options = {"width": 4, "epochs": 1, "batch_size": 16, "image_size": 32, "val_per_class": 3}
             recipe = recipes.resolve("folder", "preactresnet18", "none", images=str(own), **options)
             train.run(recipe, data_dir=own, out=out, device="cpu", workers=0, quiet=True, checkpoint_minutes=0)
     CHANGES[change](own)
-    files._digest.cache_clear()
+    runs._digest.cache_clear()
     with pytest.raises(BadInput, match="other images"):
         trained(own, out)
 

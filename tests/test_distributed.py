@@ -20,7 +20,7 @@ from torch import nn
 import recipes
 import regularizers
 import train
-from engine import distributed, files, metrics
+from engine import distributed, files, metrics, runs
 from engine.metrics import logits_of
 from engine.signals import Stopped
 from engine.trainer import Trainer
@@ -87,7 +87,7 @@ def two_steps(method):
 
 
 def loss_not_finite_on_rank_1():
-    trainer = trainer_of(resolve("none"), files.RunFiles("nowhere", resolve("none")))
+    trainer = trainer_of(resolve("none"), runs.RunFiles("nowhere", resolve("none")))
     if trainer.rank == 1:
         trainer.regularizer.loss = lambda logits: logits.sum() * torch.nan
     trainer.train_step(*next(trainer.datasets.train.batches(15, rank=trainer.rank, world=2)))

@@ -18,7 +18,8 @@ from PIL import Image
 
 import recipes
 from data.corruptions import SCORED
-from engine.files import ROOT, BadInput, RunFailed, RunFiles
+from engine.files import ROOT, BadInput, RunFailed
+from engine.runs import RunFiles
 from scripts.figures import charts, demo_figures
 
 METHODS = list(charts.STYLES)

@@ -9,7 +9,8 @@ import torch
 import recipes
 import train
 from engine import graphs
-from engine.files import BadInput, RunFiles
+from engine.files import BadInput
+from engine.runs import RunFiles
 from engine.signals import StopSignals
 from engine.trainer import Trainer
 from scripts.grid import estimates

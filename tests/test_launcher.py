@@ -9,7 +9,8 @@ import torch
 
 import data
 import recipes
-from engine.files import ROOT, BadInput, RunFiles
+from engine.files import ROOT, BadInput
+from engine.runs import RunFiles
 from scripts import stress
 from scripts.grid import estimates, launcher
 from scripts.grid.job import Job, perform, with_torchrun

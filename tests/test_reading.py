@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import recipes
-from engine.files import BadInput, RunFiles, load_checkpoint, read_json
+from engine.files import BadInput, load_checkpoint, read_json
+from engine.runs import RunFiles
 
 RECIPE = recipes.resolve("digits", "preactresnet18", "none", width=4)
 
@@ -85,9 +86,8 @@ def test_any_flipped_bit_of_the_newest_checkpoint_falls_back_to_the_one_before(f
 def test_world_size_alone_is_refused_in_one_line(monkeypatch, capsys):
     import train
 
-    monkeypatch.setattr(
-        os, "environ", {name: v for name, v in os.environ.items() if name != "RANK"} | {"WORLD_SIZE": "2"}
-    )
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("RANK", raising=False)
     assert train.main(["--dataset", "digits", "--model", "preactresnet18", "--method", "none"]) == 2
     assert (
         "WORLD_SIZE is set, but RANK is no number: start it by torchrun, or unset WORLD_SIZE" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 import pytest
 
 import recipes
-from engine.files import RunFiles
+from engine.runs import RunFiles
 from scripts import tables
 from scripts.report import __main__ as report
 from scripts.report import content, curves

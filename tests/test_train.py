@@ -20,7 +20,8 @@ from torch import nn
 import recipes
 import regularizers
 from engine import files, metrics, trainer
-from engine.files import BadInput, RunFailed, RunFiles
+from engine.files import BadInput, RunFailed
+from engine.runs import RunFiles
 from engine.signals import Stopped
 from engine.trainer import Trainer, compile_stages, learning_rate
 from models.staged import StagedNet
@@ -281,7 +282,7 @@ def test_a_second_process_on_the_same_run_is_refused(tmp_path):
     """And one that is forked from the first, as workers are, does not hold the run when the first is gone."""
     files = RunFiles(tmp_path / "runs", recipes.resolve("digits", "preactresnet18", "none", **TINY))
     hold = "import os, sys, time; os.fork(); print(flush=True); time.sleep(60)"
-    prepare = "import recipes; from engine.files import RunFiles; from pathlib import Path; "
+    prepare = "import recipes; from engine.runs import RunFiles; from pathlib import Path; "
     prepare += f"recipe = recipes.resolve('digits', 'preactresnet18', 'none', **{TINY}); "
     prepare += f"lock = RunFiles(Path({str(tmp_path / 'runs')!r}), recipe).lock(); lock.__enter__(); "
     first = subprocess.Popen(

@@ -9,7 +9,8 @@ import pandas as pd
 import data
 import recipes
 from engine import cli, folders
-from engine.files import ROOT, BadInput, RunFiles
+from engine.files import ROOT, BadInput
+from engine.runs import RunFiles
 from scripts.grid.comparison import NAMES
 
 AXES = ("datasets", "models", "methods")

@@ -18,7 +18,8 @@ from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 import recipes
-from engine.files import ROOT, RunFailed, RunFiles, write_whole
+from engine.files import ROOT, RunFailed, write_whole
+from engine.runs import RunFiles
 
 END_LINES = 10  # of the output of a failed run, shown
 HEAD = "== "  # begins the line in a run's output that says what follows

@@ -12,7 +12,8 @@ import pandas as pd
 
 import data
 import recipes
-from engine.files import BadInput, RunFiles, load_checkpoint, read_json
+from engine.files import BadInput, load_checkpoint, read_json
+from engine.runs import RunFiles
 from scripts import tables
 from scripts.figures.charts import NAMES
 from scripts.figures.illustrations import FIGURES

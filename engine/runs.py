@@ -1,0 +1,303 @@
+"""The files of one run: lock, checkpoints, one line an epoch, weights, result. Each is written whole or not at all.
+
+<out>/<dataset>/<model>/<method>/seed<k>.json            the result, last of all; a run that has one is finished
+                                 seed<k>.jsonl           one line an epoch
+                                 seed<k>.best.pt         weights of the best validation epoch, with the recipe
+                                 seed<k>.last.pt         weights of the last epoch, with the recipe
+                                 seed<k>.checkpoint.pt   while it runs: all it takes to go on; and the one before:
+                                 seed<k>.checkpoint-before.pt
+                                 seed<k>.lock            likewise
+                                 seed<k>.log             what its processes printed, under a launcher
+                                 seed<k>.failed          how it failed last, under a launcher
+
+EvaluationFiles is the same for one evaluation of a checkpoint (see evaluation.py).
+"""
+
+import functools
+import hashlib
+import io
+import json
+import os
+import warnings
+import zipfile
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+import data
+import recipes
+from engine.files import (
+    BadInput,
+    RunFailed,
+    is_locked,
+    load_checkpoint,
+    locked,
+    read_json,
+    require_fields,
+    write_json,
+    write_whole,
+)
+
+OTHER_RECIPE = "give its --out, or the file alone without --table"  # what helps where an evaluation finds one
+
+
+def require_recipe(state, expected, path, remedy):
+    """Raise BadInput unless the recipe in state, what the file at path holds, is expected, a dict of recipes.used.
+
+    A user's own images may lie elsewhere than they did, but must be the same; files without a digest are from before.
+    """
+    found, folder = state.get("recipe", {}), expected.get("images")
+    digest = folder and state.get("digest") and _digest(expected["dataset"], folder)
+    if digest and digest != state["digest"]:
+        raise BadInput(f"{path} is of other images than those in {folder}: {remedy}")
+    if digest and isinstance(found, dict):
+        found = found | {"images": folder}
+    if found != expected:
+        raise BadInput(f"{path} has another recipe ({recipes.differences(found, expected)}): {remedy}")
+
+
+@functools.lru_cache(maxsize=8)
+def _digest(dataset, folder):
+    """The digest of the images in a folder, or None where they are not there."""
+    try:
+        return data.folder_digest(dataset, folder)
+    except data.DataError:
+        return None
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256(path, stamp):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def sha256(path):
+    """The SHA-256 of a file, hex; remembered while its time and size stay."""
+    stat = path.stat()
+    return _sha256(path, (stat.st_mtime_ns, stat.st_size))
+
+
+class State(NamedTuple):
+    """How far a run is: name is finished, running, failed, stopped (to go on from a checkpoint) or missing."""
+
+    name: str
+    epoch: int  # epochs done
+    epochs: int
+    best_val_error: float | None = None  # percent, so far
+    seconds: float | None = None  # of training, so far
+
+
+NUMBER = (int, float)
+MEASURED = dict.fromkeys(("test_error", "test_nll", "last_epoch_test_error", "val_error", "seconds", "classes"), NUMBER)
+LINE = {"epoch": int, "val_error": NUMBER, "seconds": NUMBER}
+
+
+class RunFiles:
+    """The files of the run that `recipe` describes, below the folder `out`."""
+
+    def __init__(self, out, recipe):
+        self.recipe = recipes.used(recipe)
+        self.out = Path(out)
+        self.stem = Path(out) / recipe.dataset / recipe.model / recipe.method / f"seed{recipe.seed}"
+        self.result = self.with_suffix("json")
+        self.log = self.with_suffix("jsonl")
+        self.best = self.with_suffix("best.pt")
+        self.last = self.with_suffix("last.pt")
+        self.checkpoint = self.with_suffix("checkpoint.pt")
+        self.checkpoint_before = self.with_suffix("checkpoint-before.pt")
+        self.output = self.with_suffix("log")
+        self.failed = self.with_suffix("failed")
+
+    def with_suffix(self, suffix):
+        """A file of this run by its suffix."""
+        return self.stem.with_name(f"{self.stem.name}.{suffix}")
+
+    def require_same_recipe(self, state, path):
+        """Raise BadInput unless the recipe in a file is this run's."""
+        require_recipe(state, self.recipe, path, "give another --out, or remove it to start anew")
+
+    def finished(self):
+        """The result, if this run is finished, else None. Raises BadInput if it was run with another recipe."""
+        try:
+            self.result.stat()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise BadInput(f"cannot write to {self.stem.parent} ({error.strerror}): give another --out") from error
+        result = read_json(self.result, fields={"recipe": dict}, if_there=MEASURED)
+        self.require_same_recipe(result, self.result)
+        return result
+
+    def state(self):
+        """The State that the files show, quickly. Raises BadInput if it is finished with another recipe."""
+        epochs = self.recipe["epochs"]
+        if result := self.finished():
+            return State("finished", epochs, epochs, result.get("val_error"), result.get("seconds"))
+        started = self.checkpoint.exists() or self.checkpoint_before.exists()
+        locked = is_locked(self.with_suffix("lock"))
+        name = "running" if locked else "failed" if self.failed.exists() else "stopped" if started else "missing"
+        lines = self.logged() if started or locked else []
+        if not lines:
+            return State(name, 0, epochs)
+        best = min(line["val_error"] for line in lines)
+        return State(name, min(len(lines), epochs), epochs, best, lines[-1]["seconds"])
+
+    def logged(self):
+        """The lines of the log, dicts; a last one that is not whole yet is left out.
+
+        Raises BadInput where the file is no log.
+        """
+        lines = []
+        try:
+            for text in self.log.read_text().splitlines():
+                try:
+                    line = json.loads(text)
+                except ValueError:
+                    break
+                require_fields(line, LINE)
+                lines.append(line)
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, RecursionError) as error:
+            raise BadInput(f"{self.log} is no log of train.py ({error}); remove it to run it again") from error
+        return lines
+
+    def lock(self):
+        """Keep other processes off this run. Raises Locked if one is at it, BadInput for a folder without access."""
+        return locked(self.with_suffix("lock"), f"{self.stem} is being trained")
+
+    def save_checkpoint(self, state):
+        """Save state, with the recipe, as the newest checkpoint; the newest so far becomes the one before."""
+        fresh = self.with_suffix("checkpoint-new.pt")
+        write_whole(fresh, lambda file: torch.save({"recipe": self.recipe, **state}, file))
+        if self.checkpoint.exists():
+            self.checkpoint.replace(self.checkpoint_before)
+        fresh.replace(self.checkpoint)
+
+    def newest_checkpoint(self):
+        """The state to go on from, or None at a start. A damaged one falls back to the one before, with a warning."""
+        problem = None
+        for path in (self.checkpoint, self.checkpoint_before):
+            if path.exists():
+                try:
+                    state = load_checkpoint(path)
+                    if "optimizer" not in state:
+                        raise BadInput(f"{path} holds weights alone, no training to go on with")
+                except BadInput as error:
+                    problem = error
+                    continue
+                self.require_same_recipe(state, path)
+                if problem:
+                    warnings.warn(f"{problem}; going on from the one before it", stacklevel=2)
+                return state
+        if problem:
+            raise BadInput(f"{problem}, and there is no other: remove it to start anew")
+        return None
+
+    def cut_log(self, epochs):
+        """Keep the first lines of the log, those of the epochs done at the checkpoint."""
+        if self.log.is_dir():
+            raise BadInput(f"{self.log} is a folder; remove it to run it again")
+        lines = self.log.read_text().splitlines(keepends=True) if self.log.exists() else []
+        write_whole(self.log, lambda file: file.write("".join(lines[:epochs]).encode()))
+
+    def log_epoch(self, line):
+        """Append one epoch's line. Raises RunFailed if it cannot be written."""
+        try:
+            with self.log.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise RunFailed(f"cannot write {self.log} ({error}); what was saved before is whole") from error
+
+    def finish(self, best, last, result):
+        """Write weights and result, then remove the checkpoints."""
+        about = {"recipe": self.recipe, "digest": result["digest"]}
+        write_whole(self.best, lambda file: torch.save({**about, "net": best}, file))
+        write_whole(self.last, lambda file: torch.save({**about, "net": last}, file))
+        write_json(self.result, result)
+        for path in (self.checkpoint, self.checkpoint_before, self.failed):
+            path.unlink(missing_ok=True)
+
+
+class EvaluationFiles:
+    """The files of one study of one checkpoint."""
+
+    def __init__(self, path, study):
+        self.checkpoint, self.study = Path(path), study
+        self.stem = self.checkpoint.with_suffix("")
+        self.result, self.images = self.with_suffix("json"), self.with_suffix("npz")
+        self.partial, self.lock = self.with_suffix("partial.npz"), self.with_suffix("lock")
+
+    def with_suffix(self, suffix):
+        """A file of this record by its suffix."""
+        return self.stem.with_name(f"{self.stem.name}.{self.study.name}.{suffix}")
+
+    def finished(self, expected=None):
+        """The result, if there is one, else None.
+
+        Raises BadInput if it is of other weights, another setting or another recipe than expected (None: any).
+        """
+        if not self.result.exists():
+            return None
+        result = read_json(self.result, maker="an evaluation")
+        if not self._holds(result.get("images")):
+            return None
+        if self.checkpoint.exists() and result.get("checkpoint_sha256") != sha256(self.checkpoint):
+            raise BadInput(f"{self.result} is of other weights than {self.checkpoint}: remove it to evaluate these")
+        setting = result.get("setting", {})
+        odd = [name for name, value in self.study.setting.items() if value is not None and setting.get(name) != value]
+        if odd:
+            there, here = setting.get(odd[0]), self.study.setting[odd[0]]
+            raise BadInput(f"{self.result} has another {odd[0]} ({there}, here {here}): remove it to evaluate anew")
+        if expected:
+            require_recipe(result, recipes.used(expected), self.result, OTHER_RECIPE)
+        return result
+
+    def _holds(self, count):
+        """Whether the archive of the single images is whole and has so many."""
+        try:
+            with np.load(self.images, allow_pickle=False) as stored:
+                return len(stored["labels"]) == count
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+            return False
+
+    def save_partial(self, stamp, done, seconds, arrays, totals):
+        """Keep what is done so far: images done a task, the arrays, the sums. stamp: what they belong to, a text."""
+        head = {"stamp": stamp, "done": done, "seconds": seconds}
+        stored = {f"array/{name}": value for name, value in arrays.items()}
+        stored |= {f"total/{name}": value for name, value in totals.items()}
+        write_whole(self.partial, lambda file: np.savez(file, head=json.dumps(head), **stored))
+
+    def load_partial(self, stamp):
+        """(images done a task, seconds, arrays, totals) to go on from; empty if there are none of this stamp."""
+        fresh = {}, 0.0, {}, {}
+        try:
+            with np.load(self.partial, allow_pickle=False) as stored:
+                head = json.loads(str(stored["head"]))
+                parts = {name: stored[name] for name in stored.files if name != "head"}
+            if head["stamp"] != stamp:
+                warnings.warn(f"{self.partial} belongs to other images or weights; starting anew", stacklevel=2)
+                return fresh
+            done, seconds = head["done"], head["seconds"]
+        except FileNotFoundError:
+            return fresh
+        except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+            warnings.warn(f"{self.partial} is damaged ({error}); starting anew", stacklevel=2)
+            return fresh
+        arrays, totals = (
+            {name.removeprefix(kind): value for name, value in parts.items() if name.startswith(kind)}
+            for kind in ("array/", "total/")
+        )
+        return done, seconds, arrays, totals
+
+    def finish(self, arrays, result):
+        """Write arrays and result, then remove what was kept on the way."""
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        write_whole(self.images, lambda file: file.write(buffer.getbuffer()))
+        write_json(self.result, result)
+        self.partial.unlink(missing_ok=True)
