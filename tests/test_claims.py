@@ -42,7 +42,7 @@ def part(pooled, says=-1, seeds=8, paired=None, unequal=False, paper=None, compl
 
 
 def judgement(*parts, floor="", absent=0):
-    claim = catalogue.Claim(1, "", "", "", (), absent=absent)
+    claim = catalogue.Claim(1, "", "", (), absent=absent)
     return Judgement(claim, parts, (), floor)
 
 
@@ -345,7 +345,10 @@ def test_a_study_of_one_run_can_be_shown(tmp_path):
 
     folder = study_records.make(tmp_path / "cpu", error, seeds=(0,), evaluated=False)
     texts, _, section = derived(folder)
-    assert "1 of 152 runs are done" in section and "is not compared yet" in section
+    assert (
+        "1 of 152 runs are done" in section
+        and "not compared yet; in the paper Soft PatchUp is ahead by 4.67" in section
+    )
     assert "no verdict yet 12" in texts["claims.md"]
 
 

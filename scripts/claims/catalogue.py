@@ -47,14 +47,13 @@ class Contrast:
 class Claim:
     """A claim of the paper.
 
-    sentence: the paper's, in our words; source: where its numbers are; parts: contrasts that all must be on their side;
-    beside: contrasts without verdict; remark: what is to be known of them; floor: function of the network that gives a
-    sentence where nothing can be told apart, else nothing; absent: parts that the study does not have.
+    title: in our words; source: where its numbers are; parts: contrasts that all must be on their side; beside:
+    contrasts without verdict; remark: what is to be known of them; floor: function of the network that gives a sentence
+    where nothing can be told apart, else nothing; absent: parts that the study does not have.
     """
 
     number: int
     title: str
-    sentence: str
     source: str
     parts: tuple
     beside: tuple = ()
@@ -170,8 +169,7 @@ def on_clean_images(network):
     longer = [(method, f"epochs={network.design.longer}") for method in (HARD, SOFT, CUTMIX, NONE)]
     yield Claim(
         1,
-        "Hard PatchUp best, Soft PatchUp second",
-        "On CIFAR-100 Hard PatchUp has the lowest test error and Soft PatchUp the second lowest, below all others.",
+        "Hard PatchUp has the lowest test error, Soft PatchUp the second lowest",
         "Table 2, the same network at full width.",
         (pair("error", HARD, SOFT, -1, table2), *pairs("error", SOFT, others, -1, table2)),
         (*pairs("error", HARD, others, 0, table2), *(pair("error", *two) for two in itertools.combinations(longer, 2))),
@@ -187,8 +185,7 @@ def on_clean_images(network):
         two = ((SOFT, HARD), (SOFT, NONE), (HARD, NONE), (MANIFOLD, NONE), (CUTMIX, NONE))
         yield Claim(
             2,
-            "Soft PatchUp gains on Hard with fewer images a class",
-            "With few training images a class Soft PatchUp, the more conservative, gains on Hard.",
+            "With fewer training images a class Soft PatchUp, the more conservative, gains on Hard",
             "(Soft - Hard) on Tiny-ImageNet (Table 1) - (Soft - Hard) on CIFAR-100 (Table 2), WRN-28-10. They have 500 "
             "images a class alike and differ in classes and image size; images a class are what the sentence names.",
             (Contrast("error", signs, -1, tuple(paper), words),),
@@ -197,8 +194,7 @@ def on_clean_images(network):
         )
     yield Claim(
         16,
-        "Soft PatchUp's NLL lowest, Hard's second",
-        "Soft PatchUp has the lowest test loss (NLL) and Hard PatchUp the second lowest.",
+        "Soft PatchUp has the lowest test loss (NLL), Hard PatchUp the second lowest",
         "Table 1, Loss, WRN-28-10 on Tiny-ImageNet.",
         (pair("nll", SOFT, HARD, -1, TABLE1_NLL), *pairs("nll", HARD, others, -1, TABLE1_NLL)),
         (pair("nll", SOFT, NONE, 0, TABLE1_NLL), *pairs("ece", SOFT, others), *pairs("ece", HARD, others)),
@@ -212,8 +208,7 @@ def on_parts(network):
     printed = tuple((sign, *table.of(cell)) for (cell, sign), table in zip(third.items(), (TABLE7, TABLE2)))
     yield Claim(
         4,
-        "L1 + L2 better than L1 or L2",
-        "Hard PatchUp's sum L1 + L2 gives a lower error than either term.",
+        "Hard PatchUp's loss L1 + L2 gives a lower error than either term",
         "Table 6, validation error of WRN-28-10; its L2 against what the official code computes for it.",
         pairs("error", WHOLE, ((HARD, "L1"), (HARD, "official_L2")), -1, TABLE6),
         (pair("error", (HARD, "L1"), (HARD, "official_L2"), 0, TABLE6), pair("error", (HARD, "L1"), NONE)),
@@ -223,8 +218,7 @@ def on_parts(network):
     )
     yield Claim(
         5,
-        "A random layer better than any single one",
-        "Hard PatchUp at a layer drawn for every batch beats any single layer; k = 3 alone is worse than no mixing.",
+        "Hard PatchUp at a random layer beats any single layer; k = 3 alone is worse than no mixing",
         "Table 7, and No Mixup of Table 2, WRN-28-10.",
         (*pairs("error", WHOLE, alone, -1, TABLE7), Contrast("error", third, 1, printed)),
         (pair("error", (HARD, "mask_per_sample"), WHOLE),),
@@ -232,8 +226,7 @@ def on_parts(network):
     )
     yield Claim(
         6,
-        "PatchUp's mask hurts at the input",
-        "PatchUp's mask is too strong for the input; a box at k = 0 is better.",
+        "At the input PatchUp's mask is worse than a box",
         "Table 7, WRN-28-10.",
         (pair("error", (HARD, "mask_k=0"), WHOLE, 1, TABLE7),),
     )
@@ -249,8 +242,7 @@ def on_robustness(network):
         single.append(pair(f"affine {name}", *best, 0, table))
     yield Claim(
         7,
-        "PatchUp best on deformed images",
-        "On rotated, sheared and scaled test images PatchUp has the lowest errors.",
+        "PatchUp has the lowest error on rotated, sheared and scaled images",
         "Table 4, PreActResNet34; deviations of means of eight sets are the most that they can be.",
         pairs("affine", lead, AFFINE_RIVALS, -1, TABLE4),
         (*pairs("affine", second, AFFINE_RIVALS, 0, TABLE4), *both("affine", (NONE,)), *single),
@@ -259,8 +251,7 @@ def on_robustness(network):
     )
     yield Claim(
         8,
-        "PatchUp most robust to FGSM",
-        "Under FGSM both PatchUps keep a higher accuracy than the other regularizers.",
+        "Under FGSM both PatchUps keep a higher accuracy than the other regularizers",
         "Figure 5, without values in the text.",
         both("fgsm", ROBUST_RIVALS, 1),
         (*both("fgsm", (NONE, "mixup")), *both("fgsm official", (NONE,))),
@@ -269,8 +260,7 @@ def on_robustness(network):
     )
     yield Claim(
         9,
-        "Soft PatchUp best, Hard second under corruptions",
-        "Under common corruptions Soft PatchUp has the lowest error, Hard PatchUp the second lowest.",
+        "Under corruptions Soft PatchUp has the lowest error, Hard PatchUp the second lowest",
         "Figure 4, Tiny-ImageNet-C, without values in the text.",
         (pair("corruption", SOFT, HARD, -1), *pairs("corruption", HARD, ROBUST_RIVALS, -1)),
         both("corruption", (NONE, "mixup")),
@@ -279,8 +269,7 @@ def on_robustness(network):
     below = tuple(method for method in regularizers.PAPER if TABLE5.mean(method) < TABLE5.mean(SOFT))
     yield Claim(
         11,
-        "Soft PatchUp robust to Foolbox's attacks",
-        "Under DeepFool, DDN, Carlini-Wagner and PGD Soft PatchUp is among the most robust, more so than Hard.",
+        "Soft PatchUp is among the most robust to DeepFool, DDN, Carlini-Wagner and PGD, more so than Hard",
         "Table 5, WRN-28-10 on Tiny-ImageNet; deviations of means of four attacks are the most that they can be.",
         pairs("foolbox", SOFT, below, 1, TABLE5),
         (*both("foolbox clean", (NONE,)), *both("ddn", (NONE,)), *both("pgd", (NONE,))),
@@ -298,18 +287,16 @@ def on_activations(network):
     table2 = TABLE2._replace(model=network.model)
     yield Claim(
         10,
-        "PatchUp's activations largest",
-        "In the stages where PatchUp acts its networks have the largest mean activations.",
+        "PatchUp's networks have the largest mean activations where it acts",
         "Figures 6 and 14, without values in the text.",
         tuple(contrast for measure in measures for contrast in both(measure, AFFINE_RIVALS, 1)),
         tuple(contrast for measure in measures for contrast in both(measure, (NONE,))),
     )
     yield Claim(
         12,
-        "ManifoldMixup's activations smallest, yet better",
-        "ManifoldMixup's activations are the smallest, yet it beats Cutout and CutMix on clean, deformed and attacked "
-        "images: large activations are no condition of a low error.",
-        "Figure 6 without values; Table 2; Table 4, where it does not hold against CutMix.",
+        "ManifoldMixup's activations are the smallest, yet it beats Cutout and CutMix",
+        "On clean, deformed and attacked images: Figure 6 without values; Table 2; Table 4, where it does not hold "
+        "against CutMix.",
         (
             *pairs("magnitude layer1", MANIFOLD, others, -1),
             *pairs("magnitude layer2", MANIFOLD, others, -1),

@@ -98,26 +98,31 @@ def ahead(network, other, name=False):
     """How Soft and Hard PatchUp compare with another method on test error, in words."""
     table2 = TABLE2._replace(model=network.model)
     findings = {method: finding(network, pair("error", method, other, 0, table2)) for method in PATCHUP}
-    words = [f"{recipes.LABELS[method]} {lead(part)}" for method, part in findings.items()]
-    return f"against {recipes.LABELS[other]} " * name + " and ".join(words)
+    words = " and ".join(f"{recipes.LABELS[method]} {lead(part)}" for method, part in findings.items())
+    if all(math.isnan(part.pooled.mean) for part in findings.values()):
+        words = f"not compared yet; in the paper {words}"
+    return f"against {recipes.LABELS[other]} " * name + words
 
 
 def lead(part):
-    """`is ahead by 5.02 points [4.51, 5.53] (paper: ahead by 4.67)` for a Finding of test errors."""
+    """`is ahead by 5.02 points [4.51, 5.53] (paper: ahead by 4.67)` for the Finding of a difference in test error."""
+    paper = f"{side(part.paper.mean)} by {abs(part.paper.mean):.2f}" if part.paper else ""
     mean, low, high, _ = part.pooled
-    side = "ahead" if mean < 0 else "behind"
-    bounds = sorted((abs(low), abs(high)))
+    low, high = sorted((abs(low), abs(high)))
     if math.isnan(mean):
-        text = "is not compared yet"
-    elif part.seeds < FEWEST:
-        text = f"is {side} by {abs(mean):.2f} points ({part.seeds} seed{'s' * (part.seeds > 1)})"
+        return f"is {paper}"
+    if part.seeds < FEWEST:
+        text = f"is {side(mean)} by {abs(mean):.2f} points ({part.seeds} seed{'s' * (part.seeds > 1)})"
     elif part.side:
-        text = f"is {side} by {abs(mean):.2f} points [{bounds[0]:.2f}, {bounds[1]:.2f}]"
+        text = f"is {side(mean)} by {abs(mean):.2f} points [{low:.2f}, {high:.2f}]"
     else:
         text = f"is not told apart ({interval_text(part.pooled, 2)})"
-    if not part.paper:
-        return text
-    return f"{text} (paper: {'ahead' if part.paper.mean < 0 else 'behind'} by {abs(part.paper.mean):.2f})"
+    return text + f" (paper: {paper})" * bool(paper)
+
+
+def side(difference):
+    """Where a difference in error puts the first: `ahead` or `behind`."""
+    return "ahead" if difference < 0 else "behind"
 
 
 def tally(judgements):
@@ -220,7 +225,7 @@ def seeds_in_words(network):
 def section(judgement):
     """Lines of a claim."""
     claim = judgement.claim
-    lines = ["", f"## {claim.number}. {claim.title}", "", f"**{so_far(judgement)}.** {claim.sentence} {claim.source}"]
+    lines = ["", f"## {claim.number}. {claim.title}", "", f"**{so_far(judgement)}.** The paper's: {claim.source}"]
     remarks = [claim.remark, judgement.floor, left_undecided(judgement)]
     if claim.absent:
         remarks.append(f"{claim.absent} more parts need runs that this study does not have.")

@@ -9,13 +9,14 @@ import pandas as pd
 from scripts.claims.catalogue import TABLE2
 from scripts.claims.network import MAIN
 from scripts.figures.charts import NAMES, PAGE, PRINT, Line2D, plt, styles
-from scripts.grid.statistics import t_interval
+from scripts.grid.statistics import Interval, t_interval
 
 DPI = 150
 CAPTIONS = {
     "errors": "Test error of the last epoch, mean and 95 % interval for comparing (pooled residual), grey: each seed; "
     "beside it the paper's, with 95 % intervals of five runs. The axes span different errors.",
-    "sizes": "Test error by training images a class at equal steps, mean and 95 % interval for comparing.",
+    "sizes": "Test error by training images a class at equal steps, mean and 95 % interval for comparing; and less No "
+    "Mixup's, with its 95 % interval.",
     "robustness": "Differences to No Mixup at the same seeds, with 95 % intervals (pooled residual).",
 }
 
@@ -60,15 +61,17 @@ def errors(network):
 
 
 def sizes(network):
-    """Test error by method and images a class."""
+    """Test error by method and images a class, and its difference to No Mixup's."""
     model, rows = network.additive("error", ("size",)), []
-    for (method, variant), row in network.rows.get("size", {}).items():
-        mean, low, high, _ = model.mean((method, variant))
+    for cell in network.rows.get("size", ()):
+        method, variant = cell
         images, epochs = map(int, variant.split("x"))
-        if np.isfinite(mean):
-            count = len(network.values("error", ("size",))[method, variant])
-            rows.append((method, images, epochs, row.seeds, count, mean, low, high))
-    return pd.DataFrame(rows, columns=["method", "images", "epochs", "wanted", "n", "mean", "low", "high"])
+        error, apart = model.mean(cell), model.contrast({cell: 1, ("none", variant): -1})
+        if np.isfinite(error.mean):
+            apart = apart if method != "none" else Interval()
+            rows.append((method, images, epochs, len(model.values[cell]), *error[:3], *apart[:3]))
+    columns = ["method", "images", "epochs", "n", "mean", "low", "high", "to_none", "to_none_low", "to_none_high"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def robustness(network):
@@ -86,7 +89,7 @@ def robustness(network):
 ROBUST = {
     "affine": "affine sets: error (points)",
     "corruption": "corruptions: error (points)",
-    "fgsm": "FGSM on pixels: accuracy (points)",
+    "fgsm": "FGSM: accuracy (points)",
 }
 
 
@@ -117,21 +120,22 @@ def draw_errors(frame):
 
 
 def draw_sizes(frame):
-    """A line a method over images a class."""
-    figure, axis = plt.subplots(figsize=(PAGE * 0.6, 2.8), layout="constrained")
-    places = sorted(set(frame.images))
-    looks = styles(frame.method)
-    for number, (method, look) in enumerate(looks.items()):
-        rows = frame[frame.method == method].sort_values("images")
-        x = [places.index(images) + 0.08 * (number - (len(looks) - 1) / 2) for images in rows.images]
-        axis.vlines(x, rows.low, rows.high, color=look.color, linewidth=1.2)
-        axis.plot(x, rows["mean"], **look.line())
-    epochs = dict(zip(frame.images, frame.epochs))
-    axis.set_xticks(range(len(places)), [f"{images}\n({epochs[images]} epochs)" for images in places])
-    axis.set(xlabel="training images a class", ylabel="test error (%)")
-    axis.grid(axis="y")
+    """A line a method over images a class: errors, and differences to No Mixup."""
+    figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.8), layout="constrained")
+    places, looks = sorted(set(frame.images)), styles(frame.method)
+    for axis, column, label in zip(axes, ("", "to_none"), ("test error (%)", "less No Mixup's (points)")):
+        low, high = f"{column}_low".strip("_"), f"{column}_high".strip("_")
+        for number, (method, look) in enumerate(looks.items()):
+            rows = frame[frame.method == method].sort_values("images")
+            x = [places.index(images) + 0.08 * (number - (len(looks) - 1) / 2) for images in rows.images]
+            axis.vlines(x, rows[low], rows[high], color=look.color, linewidth=1.2)
+            axis.plot(x, rows[column or "mean"], **look.line())
+        epochs = dict(zip(frame.images, frame.epochs))
+        axis.set_xticks(range(len(places)), [f"{images}\n({epochs[images]} epochs)" for images in places])
+        axis.set(xlabel="training images a class", ylabel=label)
+        axis.grid(axis="y")
     handles = [Line2D([], [], label=NAMES[method], **look.line()) for method, look in looks.items()]
-    figure.legend(handles=handles, loc="outside right upper")
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure
 
 
