@@ -74,6 +74,16 @@ def overrides_of(args):
     return given
 
 
+def require_counts(args, *names, least=1, most=10_000):
+    """Raise BadInput for flags of these names, ints or None, that are below `least` or above `most`."""
+    for name in names:
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise BadInput(f"{recipes.flag(name)} must be at least {least}, not {value}")
+        if value is not None and value > most:
+            raise BadInput(f"{recipes.flag(name)} must be at most {most}, not {value}")
+
+
 def one_line(error):
     """What went wrong, on stderr."""
     distributed.tell(f"{Path(sys.argv[0]).name}: {' '.join(str(error).split())}")

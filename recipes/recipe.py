@@ -23,6 +23,8 @@ import models
 import regularizers
 from recipes.paper import BY_DATASET, EVERYONE, PREACT, RESNET, method_settings, schedule
 
+LARGEST = {"width": 10_000, "image_size": 10_000}  # beyond which no machine trains
+LARGEST_COUNT = 1_000_000  # of epochs, and of images in a batch or class
 NOT_GIVEN = None  # a field which this run's data set, network or method has no use for
 
 
@@ -235,6 +237,9 @@ def _check(recipe):
         value = getattr(recipe, name)
         if value is not NOT_GIVEN and value < 1:
             raise RecipeError(f"{flag(name)} must be at least 1, not {value}")
+        most = LARGEST.get(name, LARGEST_COUNT)
+        if value is not NOT_GIVEN and value > most:
+            raise RecipeError(f"{flag(name)} must be at most {most}, not {value}")
     for name in ("lr", "lr_decay"):
         value = getattr(recipe, name)
         if value is not NOT_GIVEN and not 0 < value < float("inf"):
@@ -247,6 +252,8 @@ def _check(recipe):
         value = getattr(recipe, name)
         if value is not NOT_GIVEN and not 0 <= value < float("inf"):
             raise RecipeError(f"{flag(name)} must be at least 0, not {value}")
+    if recipe.padding is not NOT_GIVEN and recipe.padding > recipe.image_size:
+        raise RecipeError(f"--padding must be at most the images' side, {recipe.image_size}, not {recipe.padding}")
     for name, limits in OPTIONS.items():
         value = getattr(recipe, name)
         if value is not NOT_GIVEN and "choices" in limits and value not in limits["choices"]:

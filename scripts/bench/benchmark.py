@@ -248,10 +248,7 @@ def corruptions(args):
 
 def measure(args):
     """Measure what is asked for, print it, and write it with command, device and versions where --out says."""
-    for name in ("rounds", "corruptions", "workers", "runs_at_once"):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            raise BadInput(f"{recipes.flag(name)} must be at least 1, not {value}")
+    cli.require_counts(args, "rounds", "corruptions", "workers", "runs_at_once")
     device = select_device("cpu" if args.corruptions else args.device)
     if args.graphs and device.type != "cuda":
         raise BadInput("--graphs needs a CUDA device")

@@ -159,8 +159,7 @@ def grid_of(args, name=None):
     for axis, names in chosen.items():
         if names != getattr(table, axis):
             part += "".join(f"-{value}" for value in names)
-    if args.seeds is not None and args.seeds < 1:
-        raise BadInput(f"--seeds must be at least 1, not {args.seeds}")
+    cli.require_counts(args, "seeds")
     seeds = table.seeds if args.seeds is None else tuple(range(args.seeds))
     if seeds != table.seeds:
         part += f"-seeds{args.seeds}"

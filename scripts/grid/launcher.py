@@ -17,6 +17,7 @@ import torch
 
 import recipes
 import train
+from engine.cli import require_counts
 from engine.device import require_kernels, select_device
 from engine.files import BadInput, Locked, make_folder
 from engine.signals import Stopped, StopSignals
@@ -105,9 +106,7 @@ def places(args):
 
     Raises BadInput for flags that cannot be together here.
     """
-    for name in ("jobs", "jobs_per_gpu", "gpus_per_run"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise BadInput(f"{recipes.flag(name)} must be at least 1, not {getattr(args, name)}")
+    require_counts(args, "jobs", "jobs_per_gpu", "gpus_per_run")
     each, share, gpus = args.gpus_per_run, args.jobs_per_gpu, visible_gpus(args.device)
     if share > 1 and each > 1:
         raise BadInput(f"--gpus-per-run {each} takes whole GPUs, --jobs-per-gpu {share} shares them: give one of them")

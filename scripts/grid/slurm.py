@@ -17,7 +17,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-import recipes
+from engine.cli import require_counts
 from engine.files import ROOT, BadInput, RunFailed, locked, make_folder, write_whole
 from engine.signals import StopSignals
 from scripts.grid.job import Job, note_failure, report, with_torchrun
@@ -192,9 +192,7 @@ def check(args):
     library()
     if args.jobs_per_gpu != 1:
         raise BadInput("--jobs-per-gpu is for --launcher local: a Slurm job has its GPUs for itself")
-    for name in ("jobs", "gpus_per_run", "cpus"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise BadInput(f"{recipes.flag(name)} must be at least 1, not {getattr(args, name)}")
+    require_counts(args, "jobs", "gpus_per_run", "cpus")
 
 
 class Cluster:
