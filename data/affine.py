@@ -67,7 +67,7 @@ UNDEFORMED = {"angle": 0.0, "shear": 0.0, "scale": 1.0}
 
 
 def matrices(name, values, width, height, geometry=AUTHORS):
-    """The matrices float64 [B, 2, 3] of one of SETS for an image each, whose drawn values are given, [B]."""
+    """The matrices float64 [B, 2, 3] of a set, by the values that were drawn for its images, [B]."""
     drawn = SETS[name][0]
     rows = [GEOMETRIES[geometry](width=width, height=height, **UNDEFORMED | {drawn: float(v)}) for v in values]
     return torch.tensor(rows, dtype=torch.float64).view(-1, 2, 3)
@@ -84,8 +84,8 @@ def warp(images, matrices):
     x, y = (places(row, floating, height, width) for row in matrices.unbind(1))
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     source = torch.where(inside, y * width + x, 0).flatten(1)
-    found = images.flatten(2).gather(2, source[:, None].expand(-1, images.shape[1], -1)).view_as(images)
-    return found * inside[:, None]
+    warped = images.flatten(2).gather(2, source[:, None].expand(-1, images.shape[1], -1)).view_as(images)
+    return warped * inside[:, None]
 
 
 def in_floating_point(matrices, height, width):
@@ -107,12 +107,12 @@ def places(row, floating, height, width):
     dx, dy, offset = row.unbind(1)
     step_x, step_y, first = (to_fixed(v)[:, None, None] for v in (dx, dy, offset + dx * 0.5 + dy * 0.5))
     x, y = torch.arange(width, device=row.device), torch.arange(height, device=row.device)[:, None]
-    found = (first + y * step_y + x * step_x) >> 16
+    position = (first + y * step_y + x * step_x) >> 16
     if floating.any():
         dx, dy, offset = row[floating].unbind(1)
         left = accumulate(offset + dy * 0.5 + dx * 0.5, dy, height)
-        found[floating] = accumulate(left, dx[:, None], width).floor().long()
-    return found
+        position[floating] = accumulate(left, dx[:, None], width).floor().long()
+    return position
 
 
 def to_fixed(v):

@@ -1,7 +1,7 @@
 """The random choices of ImageNet's training images, drawn from explicit generators (CutMix paper's code).
 
 Brightness, contrast, saturation and lighting all map a pixel's colour affinely, once the image's mean grey is known.
-So they and the normalisation come down to one 3x4 matrix an image, applied to whole batches on the device.
+So they and the normalisation become a single 3x4 matrix an image, applied to whole batches on the device.
 """
 
 import numpy as np
@@ -44,7 +44,7 @@ def jitter(rng, mean_colour):
             grey = GREY @ (colour[:, :3] @ mean_colour + colour[:, 3])
             colour *= 1 - strength
             colour[:, 3] += strength * grey
-        elif kind == 2:  # saturation: towards every pixel's own grey
+        elif kind == 2:  # saturation: towards the pixel's grey
             colour = (1 - strength) * colour + strength * (GREY @ colour)
         else:  # brightness: towards black
             colour *= 1 - strength
@@ -53,7 +53,7 @@ def jitter(rng, mean_colour):
 
 
 def normalising(colour, mean, std):
-    """A matrix [3, 4] on colours in 0..1, followed by the normalisation, as one on values 0..255."""
+    """The matrix [3, 4] on values 0..255 that does what `colour` does on 0..1, then normalises."""
     out = np.array(colour, float)
     out[:, 3] -= mean
     out /= np.array(std)[:, None]

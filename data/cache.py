@@ -26,7 +26,7 @@ def fingerprint(root, paths):
 def load(folder, label, stamp, read):
     """The arrays {name: array} that read() gives, kept in folder/<label>-<stamp>.npz.
 
-    A file that does not load, its checksums included, is made anew; so is one of another stamp, which is removed. Where
+    A file that does not load, or whose checksum is wrong, is made again. Files of other stamps are removed. Where
     nothing can be written, a warning line is printed and the arrays are used all the same.
     """
     arrays = stored(folder, label, stamp)
@@ -40,8 +40,8 @@ def stored(folder, label, stamp):
     """The arrays of folder/<label>-<stamp>.npz, or None where it is missing or, with a warning line, damaged."""
     path = _path(folder, label, stamp)
     try:
-        with np.load(path, allow_pickle=False) as found:
-            return {name: found[name] for name in found.files}
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
     except FileNotFoundError:
         return None
     except Exception as error:  # whatever a damaged file makes the reader do

@@ -1,7 +1,7 @@
 """Corrupted test sets: made of clean images by corruptions.py, or read as their authors released them.
 
 Either kind has a label, which says what it is, the rows [n] and labels [n] of its images, int64, the same in all cases,
-and batches(name, severity, size, start): the images of one case from the start-th on, uint8 [<= size, 3, H, H].
+and batches(name, severity, size, start): the images of a case from the start-th on, uint8 [<= size, 3, H, H].
 """
 
 import functools
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import cache, corruption_tables, corruptions
+from . import cache, corruption_filters, corruption_tables, corruption_weather, corruptions
 from .corruptions import SEVERITIES
 from .errors import DataError
 from .facts import FACTS
@@ -30,7 +30,7 @@ def chunks(rows, size):
 
 
 def in_parallel(task, keys, workers):
-    """task(key) for every key, in worker processes where there is more than one."""
+    """task(key) for every key, in worker processes where there are several keys."""
     return parallel(task, keys, workers if len(keys) > 1 else 0)
 
 
@@ -97,7 +97,7 @@ class Generated:
     def fingerprint(self):
         """A short hash of the clean images and of the code that corrupts them."""
         digest = hashlib.sha256(self.rows.tobytes() + self.clean(self.rows).tobytes())
-        for module in (corruptions, corruption_tables):
+        for module in (corruptions, corruption_filters, corruption_weather, corruption_tables):
             digest.update(Path(module.__file__).read_bytes())
         return digest.hexdigest()[:16]
 
@@ -173,8 +173,8 @@ class ReleasedArrays(Released):
         if (labels != labels[0]).any():
             raise DataError(f"{files['labels']} has other labels from severity to severity")
         if np.unique(labels).tolist() != list(range(len(classes))):
-            there = f"{labels.min()} to {labels.max()}, {len(np.unique(labels))} of them"
-            raise DataError(f"{files['labels']} has the labels {there}, {dataset} has 0 to {len(classes) - 1}")
+            values = f"{labels.min()} to {labels.max()}, {len(np.unique(labels))} of them"
+            raise DataError(f"{files['labels']} has the labels {values}, {dataset} has 0 to {len(classes) - 1}")
         if all(name.isdigit() for name in classes) and list(map(int, classes)) != list(range(len(classes))):
             raise DataError(f"the class folders of {dataset} are numbers in another order than those of {folder}")
         super().__init__(dataset, labels[0].astype(np.int64), limit)
@@ -213,15 +213,15 @@ class ReleasedFolders(Released):
     def __init__(self, folder, dataset, classes, side, names, limit, workers):
         self.side, self.workers, self.files = side, workers, {}
         for name in names:
-            inside = found_in(folder, name, dataset)
+            inside = find_folder(folder, name, dataset)
             for severity in SEVERITIES:
                 files, _ = scan(inside / str(severity), list(classes))
                 first = self.files.setdefault((names[0], SEVERITIES[0]), files)
                 if not np.array_equal(files.labels, first.labels):
-                    counts = [np.bincount(one.labels, minlength=len(classes)) for one in (files, first)]
-                    odd = int(np.flatnonzero(counts[0] != counts[1])[0])
-                    here, there = (f"{one.folder}/{classes[odd]}" for one in (files, first))
-                    raise DataError(f"{here} holds {counts[0][odd]} images and {there} {counts[1][odd]}")
+                    counts, expected = (np.bincount(part.labels, minlength=len(classes)) for part in (files, first))
+                    odd = int(np.flatnonzero(counts != expected)[0])
+                    path, other = (f"{part.folder}/{classes[odd]}" for part in (files, first))
+                    raise DataError(f"{path} holds {counts[odd]} images and {other} {expected[odd]}")
                 self.files[name, severity] = files
         super().__init__(dataset, first.labels, limit)
 
@@ -231,14 +231,14 @@ class ReleasedFolders(Released):
         yield from map(torch.from_numpy, in_parallel(task, chunks(self.rows[start:], size), self.workers))
 
 
-def found_in(folder, name, dataset):
+def find_folder(folder, name, dataset):
     """The folder of a corruption in, or up to two folders below, the folder of a released set."""
     for pattern in (name, f"*/{name}", f"*/*/{name}"):
-        found = sorted(path for path in folder.glob(pattern) if path.is_dir())
-        if len(found) > 1:
-            raise DataError(f"{folder} holds {name} in {found[0].parent} and {found[1].parent}: give one of them")
-        if found:
-            return found[0]
+        paths = sorted(path for path in folder.glob(pattern) if path.is_dir())
+        if len(paths) > 1:
+            raise DataError(f"{folder} holds {name} in {paths[0].parent} and {paths[1].parent}: give one of them")
+        if paths:
+            return paths[0]
     raise DataError(f"{folder} holds no folder {name}: {where(dataset)}")
 
 

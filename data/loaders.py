@@ -24,7 +24,7 @@ def normalise(x, mean, std):
 
 
 def crop_flip(x, offsets, flips, padding):
-    """Mirror and shift images [B, 3, H, W] by an own choice each: a crop out of the image with black borders.
+    """Mirror and shift images [B, 3, H, W] by the choice made for each: a crop out of the image with black borders.
 
     flips: int64 [B], 1 to mirror left and right; offsets: int64 [B, 2], the crop's top and left in 0..2 * padding.
     """
@@ -64,7 +64,7 @@ class Loader:
         return len(self.positions)
 
     def limited(self, count):
-        """This split with `count` of its images, drawn once for everyone, in the split's own order (None: all)."""
+        """This split with `count` of its images, always the same, in the split's order (None: all)."""
         part = copy.copy(self)
         if count is not None:
             part.positions = np.sort(np.random.default_rng(SUBSET).permutation(self.positions)[:count])
@@ -198,8 +198,8 @@ class StreamLoader(Loader):
         rows = self.positions[start:]
         keys = ((0, rows[i : i + batch_size]) for i in range(0, len(rows), batch_size))
         parts = torch.from_numpy(rows).split(batch_size)
-        for here, (x, _, y) in zip(parts, parallel(self.prepare, keys, self.workers)):
-            yield torch.from_numpy(x).to(device), torch.from_numpy(y).to(device), here.to(device)
+        for part, (x, _, y) in zip(parts, parallel(self.prepare, keys, self.workers)):
+            yield torch.from_numpy(x).to(device), torch.from_numpy(y).to(device), part.to(device)
 
     def prepare(self, key):
         """For key = (epoch, rows of the pool [B]), as numpy: x uint8 [B, 3, S, S], colour matrices [B, 3, 4], y [B]."""
@@ -207,12 +207,12 @@ class StreamLoader(Loader):
         x = np.empty((len(rows), 3, self.image_size, self.image_size), np.uint8)
         colour = np.empty((len(rows), 3, 4), np.float32)
         for i, row in enumerate(rows):
-            image, change = self.one(epoch, int(row))
+            image, change = self.prepared(epoch, int(row))
             x[i] = pixels(image)
             colour[i] = augment.normalising(change, self.mean, self.std)
         return Arrays(x, colour, self.files.labels[rows])
 
-    def one(self, epoch, row):
+    def prepared(self, epoch, row):
         """One square PIL image of image_size pixels, and the matrix [3, 4] to apply to its colours in 0..1."""
         image = read_image(self.files.path(row))
         side = self.image_size

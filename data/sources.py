@@ -161,17 +161,17 @@ def _scan_parts(root, places):
     """Source of the parts {part: subfolder of root}, whose class folders must have the same names."""
     parts, classes = {}, None
     for part, place in places.items():
-        parts[part], found = scan(root / place)
-        if classes is not None and found != classes:
-            odd = sorted(set(found) ^ set(classes))
-            only = ", ".join(f"{x} is only in {place if x in found else places['train']}/" for x in odd[:5])
+        parts[part], names = scan(root / place)
+        if classes is not None and names != classes:
+            odd = sorted(set(names) ^ set(classes))
+            only = ", ".join(f"{name} is only in {place if name in names else places['train']}/" for name in odd[:5])
             raise DataError(f"{len(odd)} class folders of {root}/{places['train']} and {place} differ: {only}")
-        classes = found
+        classes = names
     return Source(classes=classes, parts=parts)
 
 
 def folder(root):
-    """A folder of one's images: train/ and test/, or train/ and val/ (then val/ is the test set), or all three."""
+    """A user's images: train/ and test/, or train/ and val/ (then val/ is the test set), or all three."""
     if not root.is_dir():
         raise DataError(f"{root} is missing: images go to {root}/train/<class>/ and {root}/test/<class>/")
     if (root / "test").is_dir():

@@ -1,10 +1,10 @@
-"""Validation and training images out of one pool, per class, from the seed."""
+"""Which images of the training pool validate and which train, per class, from the seed."""
 
 import numpy as np
 
 from .errors import DataError
 
-SPLIT = 0xDA7A0001  # keeps this choice apart from every other one made from the same seed
+SPLIT = 0xDA7A0001  # keeps this choice apart from all others of the same seed
 
 
 def split(labels, classes, seed, val_per_class, train_per_class):

@@ -68,7 +68,7 @@ def parallel(task, keys, workers, pin_memory=False):
         collate_fn=_as_it_is,
         pin_memory=pin_memory,
         worker_init_fn=_leave_signals_to_the_parent,
-        generator=torch.Generator(),  # without one, the loader would draw its base seed from the global generator
+        generator=torch.Generator(),  # else the loader would draw its base seed from the global generator
     )
     for item in _as_data_errors(loader, workers):
         if isinstance(item, DataError):

@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
+from data import corruption_filters as filters
+from data import corruption_weather as weather
 from data import corruptions
 from data.corruption_tables import TABLES
 from data.corruptions import CORRUPTIONS, HELD_OUT, SCORED, corrupt, to_uint8
@@ -151,14 +153,14 @@ def test_noise_has_its_mean_and_variance(severity):
 
 
 def test_shot_noise_counts():
-    y = corruptions.shot_noise(noise(2, 16), generators(2), 30)
+    y = filters.shot_noise(noise(2, 16), generators(2), 30)
     assert np.allclose(30 * y, np.rint(30 * y)) and y.min() >= 0
 
 
 @pytest.mark.parametrize("fraction", TABLES["impulse_noise"][64])
 def test_impulses_are_half_salt_half_pepper_channel_by_channel(fraction):
     x = np.full((8, 3, 64, 64), 0.4)
-    y = corruptions.impulse_noise(x, generators(8), fraction)
+    y = filters.impulse_noise(x, generators(8), fraction)
     assert set(np.unique(y)) == {0, 0.4, 1}
     tolerance = 5 * math.sqrt(fraction / 2 / y.size)
     assert abs((y == 1).mean() - fraction / 2) < tolerance and abs((y == 0).mean() - fraction / 2) < tolerance
@@ -186,7 +188,7 @@ def test_gaussian_blur_is_a_loop():
     x, sigma = noise(1, 9), 0.75
     line = np.exp(-(np.arange(-3, 4) ** 2) / (2 * sigma**2))
     kernel = np.outer(line, line) / line.sum() ** 2
-    y = corruptions.gaussian_blur(x, None, sigma)
+    y = filters.gaussian_blur(x, None, sigma)
     for channel, blurred in zip(x[0], y[0]):
         assert np.allclose(blurred, convolved(channel, kernel, lambda i, n: min(max(i, 0), n - 1)))
 
@@ -194,21 +196,21 @@ def test_gaussian_blur_is_a_loop():
 @pytest.mark.parametrize("table", [32, 64, 224])
 def test_disks(table):
     for radius, std in TABLES["defocus_blur"][table]:
-        kernel = corruptions.disk(radius, std)
+        kernel = filters.disk(radius, std)
         middle = len(kernel) // 2
         assert np.allclose(kernel, kernel.T) and np.allclose(kernel, kernel[::-1])
         assert kernel.sum() == pytest.approx(1) if radius < 8 else 1 < kernel.sum() < 1.02
         y, x = np.indices(kernel.shape) - middle
         far = np.hypot(x, y) > radius + (1 if radius <= 8 else 2) * math.sqrt(2)
         assert not kernel[far].any() and kernel[middle, middle] > 0
-    assert np.allclose(corruptions.disk(1, 0.1)[7:10, 7:10], np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]]) / 5)
+    assert np.allclose(filters.disk(1, 0.1)[7:10, 7:10], np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]]) / 5)
 
 
 def test_defocus_is_a_loop():
     x = noise(1, 12)
     for parameters in ((0.5, 0.6), (2.5, 0.01)):
-        y = corruptions.defocus_blur(x, None, parameters)
-        kernel = corruptions.disk(*parameters)
+        y = filters.defocus_blur(x, None, parameters)
+        kernel = filters.disk(*parameters)
         mirrored = convolved(x[0, 1], kernel, lambda i, n: n - 1 - abs(n - 1 - abs(i)))
         assert np.allclose(y[0, 1], mirrored)
 
@@ -217,7 +219,7 @@ def test_defocus_is_a_loop():
 def test_glass_blur_is_the_sequential_loop(std, reach, passes):
     side = 16
     x = noise(2, side)
-    y = corruptions.glass_blur(x, generators(2), (std, reach, passes))
+    y = filters.glass_blur(x, generators(2), (std, reach, passes))
     for image, rng, result in zip(x, generators(2), y):
         count = side - 2 * reach
         steps = rng.integers(-reach, reach, (passes, 2, count, count))
@@ -236,7 +238,7 @@ def test_glass_blur_is_the_sequential_loop(std, reach, passes):
 
 def test_smear_is_a_loop():
     x, angles, radius, std = noise(4, 10), np.array([0, 37.5, -44, -120]), 6, 2.5
-    y = corruptions.smear(x, angles, radius, std)
+    y = filters.smear(x, angles, radius, std)
     weights = [math.exp(-(i**2) / (2 * std**2)) for i in range(2 * radius + 1)]
     for image, angle, smeared in zip(x, np.deg2rad(angles), y):
         for row in range(10):
@@ -251,7 +253,7 @@ def test_smear_is_a_loop():
 def test_motion_blur_is_near_horizontal_and_one_sided():
     x = np.zeros((40, 3, 31, 31))
     x[:, :, 15, 15] = 1
-    y = corruptions.motion_blur(x, generators(40), (10, 3))
+    y = filters.motion_blur(x, generators(40), (10, 3))
     assert np.allclose(y.sum(axis=(2, 3)), 1)
     rows, columns = np.nonzero(y.max(axis=(0, 1)))
     assert columns.max() == 15 and (np.abs(rows - 15) <= 15 - columns + 1e-9).all()
@@ -270,7 +272,7 @@ def test_zoom_blur_is_a_mean_of_zooms(side, end, step):
         trim = (zoomed.shape[-1] - side) // 2
         total += zoomed[:, trim : trim + side, trim : trim + side]
         count += 1
-    assert np.allclose(corruptions.zoom_blur(x, None, (end, step))[0], total / count)
+    assert np.allclose(filters.zoom_blur(x, None, (end, step))[0], total / count)
 
 
 # Weather
@@ -278,7 +280,7 @@ def test_zoom_blur_is_a_mean_of_zooms(side, end, step):
 
 def test_snow_without_flakes_whitens():
     x = noise(2, 16)
-    y = corruptions.snow(x, generators(2), (0.1, 0.1, 1, 5, 8, 3, 0.7))
+    y = weather.snow(x, generators(2), (0.1, 0.1, 1, 5, 8, 3, 0.7))
     for i, row, column in np.ndindex(2, 16, 16):
         r, g, b = colour = x[i, :, row, column]
         white = np.maximum(colour, 1.5 * (0.299 * r + 0.587 * g + 0.114 * b) + 0.5)
@@ -287,7 +289,7 @@ def test_snow_without_flakes_whitens():
 
 def test_flakes_fall_steeply_and_twice():
     parameters = TABLES["snow"][64][1]
-    flakes = corruptions.snow(np.zeros((20, 3, 64, 64)), generators(20), parameters) - 0.5 * (1 - parameters[-1])
+    flakes = weather.snow(np.zeros((20, 3, 64, 64)), generators(20), parameters) - 0.5 * (1 - parameters[-1])
     assert np.allclose(flakes, flakes[:, :, ::-1, ::-1]) and np.allclose(flakes[:, 0], flakes[:, 2])
     assert flakes.min() > -1e-9 and 0.001 < flakes.mean() < 0.2
     assert np.square(np.diff(flakes, axis=2)).mean() < 0.7 * np.square(np.diff(flakes, axis=3)).mean()
@@ -295,27 +297,27 @@ def test_flakes_fall_steeply_and_twice():
 
 def test_snow_is_heavier_with_severity():
     x = np.zeros((8, 3, 64, 64))
-    means = [to_uint8(corruptions.snow(x, generators(8), c)).mean() for c in TABLES["snow"][64]]
+    means = [to_uint8(weather.snow(x, generators(8), c)).mean() for c in TABLES["snow"][64]]
     assert means == sorted(means) and len(set(means)) == 5
 
 
 @pytest.mark.parametrize("side, scale", [(120, 0.2), (180, 0.3)])
 def test_overlays_have_the_photographs_colours(side, scale):
-    overlays = 255 * corruptions.frost_overlays(side, scale)
+    overlays = 255 * weather.frost_overlays(side, scale)
     assert overlays.shape == (5, 3, side, side) and overlays.min() >= 0 and overlays.max() <= 255
-    for overlay, (mean, std) in zip(overlays, corruptions.FROST_COLOURS):
+    for overlay, (mean, std) in zip(overlays, weather.FROST_COLOURS):
         assert np.allclose(overlay.mean(axis=(1, 2)), mean, atol=2)
         assert np.allclose(overlay.std(axis=(1, 2)), std, atol=3)
     drawn = np.array(overlays)
-    corruptions.frost_overlays.cache_clear()
-    assert np.array_equal(255 * corruptions.frost_overlays(side, scale), drawn)
+    weather.frost_overlays.cache_clear()
+    assert np.array_equal(255 * weather.frost_overlays(side, scale), drawn)
 
 
 def test_frost_adds_a_part_of_an_overlay():
     rngs, side = generators(60), 32
     x = noise(60, side)
-    y = corruptions.frost(x, rngs, (0.9, 0.4, 0.2))
-    overlays = corruptions.frost_overlays(120, 0.2)
+    y = weather.frost(x, rngs, (0.9, 0.4, 0.2))
+    overlays = weather.frost_overlays(120, 0.2)
     parts = np.lib.stride_tricks.sliding_window_view(overlays, (side, side), axis=(2, 3))
     chosen = Counter()
     for image, frosted in zip(x, y):
@@ -345,14 +347,14 @@ def test_plasma_is_diamonds_and_squares():
         step //= 2
         wibble /= decay
     height = (height - height.min()) / np.ptp(height)
-    assert np.allclose(corruptions.plasma(generators(1), size, decay)[0], height)
-    assert np.allclose(corruptions.plasma(generators(1), 5, decay)[0], height[:5, :5])
+    assert np.allclose(weather.plasma(generators(1), size, decay)[0], height)
+    assert np.allclose(weather.plasma(generators(1), 5, decay)[0], height[:5, :5])
 
 
 def test_fog_keeps_the_brightest_value_above_everything():
     x = noise(3, 32) * np.array([1, 0.5, 0]).reshape(3, 1, 1, 1)
-    y = corruptions.fog(x, generators(3), (1.5, 2))
-    fog = corruptions.plasma(generators(3), 32, 2)
+    y = weather.fog(x, generators(3), (1.5, 2))
+    fog = weather.plasma(generators(3), 32, 2)
     most = x.max(axis=(1, 2, 3))
     for i in range(2):
         assert np.allclose(y[i], (x[i] + 1.5 * fog[i]) * most[i] / (most[i] + 1.5))
@@ -382,7 +384,7 @@ def test_colours_against_colorsys(name, table):
 def test_contrast_shrinks_around_every_channels_mean():
     x = noise(2, 16) * np.array([1, 0.5, 0.2]).reshape(1, 3, 1, 1)
     for factor in TABLES["contrast"][64]:
-        y = corruptions.contrast(x, None, factor)
+        y = filters.contrast(x, None, factor)
         assert np.allclose(y.mean(axis=(2, 3)), x.mean(axis=(2, 3)))
         assert np.allclose(y.std(axis=(2, 3)), factor * x.std(axis=(2, 3)))
 
@@ -391,20 +393,20 @@ def test_affine_map_moves_its_three_points():
     side = 48
     y, x = np.indices((side, side)) / side
     ramp = np.stack([x, y, 0.5 + 0 * x])
-    moved = corruptions.jittered(ramp, np.random.default_rng(5), 3)
+    moved = filters.jittered(ramp, np.random.default_rng(5), 3)
     steps = np.random.default_rng(5).uniform(-3, 3, (3, 2))
     for (px, py), (dx, dy) in zip([(40, 40), (40, 8), (8, 8)], steps):
         at = [[py + dy], [px + dx]]
         assert ndimage.map_coordinates(moved[0], at, order=1) * side == pytest.approx(px)
         assert ndimage.map_coordinates(moved[1], at, order=1) * side == pytest.approx(py)
     assert np.allclose(moved[2], 0.5)
-    assert np.allclose(corruptions.jittered(ramp, np.random.default_rng(5), 0), ramp)
+    assert np.allclose(filters.jittered(ramp, np.random.default_rng(5), 0), ramp)
 
 
 def test_displacement_is_a_loop():
     side, reach, std = 12, 4.0, 1.5
     image = noise(1, side)[0]
-    y = corruptions.displaced(image, np.random.default_rng(2), reach, std)
+    y = filters.displaced(image, np.random.default_rng(2), reach, std)
     rng = np.random.default_rng(2)
     line = np.exp(-(np.arange(-5, 6) ** 2) / (2 * std**2))  # cut at three standard deviations: 4.5, rounded
     kernel = np.outer(line, line) / line.sum() ** 2
@@ -428,12 +430,12 @@ def test_displacement_is_a_loop():
 def test_elastic_transform_scales_with_the_side():
     x = np.zeros((1, 3, 64, 64))
     x[:, :, 32, 32] = 1
-    still = corruptions.elastic_transform(x, generators(1), (0, 0, 0))
+    still = filters.elastic_transform(x, generators(1), (0, 0, 0))
     assert np.allclose(still, x)
     image = noise(1, 64)
-    y = corruptions.elastic_transform(image, generators(1), (0.1, 0.08, 0.06))
+    y = filters.elastic_transform(image, generators(1), (0.1, 0.08, 0.06))
     rng = generators(1)[0]
-    assert np.allclose(y[0], corruptions.displaced(corruptions.jittered(image[0], rng, 3.84), rng, 6.4, 5.12))
+    assert np.allclose(y[0], filters.displaced(filters.jittered(image[0], rng, 3.84), rng, 6.4, 5.12))
 
 
 @pytest.mark.parametrize("side", [32, 64])
@@ -458,7 +460,7 @@ def test_pixelate_and_jpeg_are_pillows(side):
 @pytest.mark.parametrize("parameters", TABLES["spatter"][64])
 def test_water_adds_turquoise_and_mud_covers_with_brown(parameters):
     x = 0.3 * noise(8, 64)
-    y = corruptions.spatter(x, generators(8), parameters)
+    y = weather.spatter(x, generators(8), parameters)
     *_, strength, is_mud = parameters
     colour = np.array([63, 42, 20] if is_mud else [175, 238, 238]).reshape(1, 3, 1, 1) / 255
     amount = (y - x) / (colour - x) if is_mud else (y - x) / colour
@@ -472,28 +474,28 @@ def test_water_adds_turquoise_and_mud_covers_with_brown(parameters):
 
 def test_no_drop_changes_nothing():
     x = noise(2, 16)
-    assert np.array_equal(corruptions.spatter(x, generators(2), (0.5, 0.1, 1, 2, 0.6, 0)), x)
+    assert np.array_equal(weather.spatter(x, generators(2), (0.5, 0.1, 1, 2, 0.6, 0)), x)
 
 
 def test_edges_are_thin_and_joined_to_strong_ones():
     values = np.zeros((16, 16), np.uint8)
     values[:, 8:] = 30  # gradient 120 on both sides of the step: one of the two columns stays, and only if joined
-    assert not corruptions.edges(values).any()
+    assert not weather.edges(values).any()
     values[8:12, 8:] = 60  # there 240
-    found = corruptions.edges(values)
+    found = weather.edges(values)
     assert found[3].sum() == 1 and found[9].sum() == 1 and found[3, 7] and found[9, 7]
     values = np.zeros((16, 16), np.uint8)
     values[:, 8:] = 12  # 48: never
     values[8:12, 8:] = 60
-    assert not corruptions.edges(values)[:6].any()
+    assert not weather.edges(values)[:6].any()
     diagonal = np.where(np.add.outer(np.arange(16), np.arange(16)) > 15, 200, 0).astype(np.uint8)
-    assert corruptions.edges(diagonal)[4:12, 4:12].sum(axis=1).max() <= 2 and corruptions.edges(diagonal)[8].any()
+    assert weather.edges(diagonal)[4:12, 4:12].sum(axis=1).max() <= 2 and weather.edges(diagonal)[8].any()
 
 
 def test_histograms_are_spread():
     values = np.array([[10, 10], [20, 30]], np.uint8)
-    assert corruptions.equalised(values).tolist() == [[0, 0], [128, 255]]
-    assert corruptions.equalised(np.full((2, 2), 7, np.uint8)).tolist() == [[7, 7], [7, 7]]
+    assert weather.equalised(values).tolist() == [[0, 0], [128, 255]]
+    assert weather.equalised(np.full((2, 2), 7, np.uint8)).tolist() == [[7, 7], [7, 7]]
 
 
 # Damage
