@@ -6,8 +6,8 @@ import os
 import sys
 
 
-class Tolerant(io.TextIOBase):
-    """A text stream that drops what cannot be written to another, once and for all. A closed pipe still raises."""
+class Tolerant:
+    """A text stream that drops what cannot be written to it. A closed pipe still raises."""
 
     def __init__(self, stream):
         self.stream = stream

@@ -4,8 +4,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from engine.streams import Tolerant
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = """
@@ -15,6 +18,7 @@ make_tolerant()
 for number in range(3000):
     print("12.30 \\u00b1 0.40 of a line that is long enough to be written")
 sys.stdout.flush()
+assert sys.stderr.fileno() == 2 and sys.stdout.isatty() is False and sys.stdout.encoding
 print("done \\u00b1", file=sys.stderr)
 open("written", "w").write("whole")
 """
@@ -31,3 +35,9 @@ def test_what_cannot_be_printed_is_dropped(how, encoding, tmp_path):
     if not how:
         sign = "\u00b1".encode(encoding, "replace")
         assert done.stdout.count(sign) == 3000 and done.stderr == b"done " + sign + b"\n"
+
+
+def test_a_terminal_stays_one(monkeypatch):
+    """Or progress bars would take it for a log file."""
+    terminal = SimpleNamespace(isatty=lambda: True, reconfigure=lambda **options: None)
+    assert Tolerant(terminal).isatty()
