@@ -14,7 +14,7 @@ import data
 import recipes
 from engine import distributed
 from engine.device import best_amp, select_device
-from engine.files import BadInput, Locked, RunFailed
+from engine.files import ROOT, BadInput, Locked, RunFailed
 from engine.signals import Stopped
 from engine.streams import make_tolerant
 
@@ -43,7 +43,7 @@ class Names(argparse.Action):
         setattr(namespace, self.dest, [name for value in values for name in value.split(",") if name])
 
 
-DATA_DIR = Path(os.environ.get("PATCHUP_DATA", "datasets"))
+DATA_DIR = Path(os.environ.get("PATCHUP_DATA") or ROOT / "datasets")
 RUN_FLAGS = ("data_dir", "device", "workers", "checkpoint_minutes", "deterministic", "graphs")
 
 

@@ -165,3 +165,14 @@ def test_an_output_folder_that_cannot_be_written(capsys, tmp_path):
     assert train.main([*arguments("--epochs 1"), "--out", str(tmp_path / "out")]) == 2
     errors = capsys.readouterr().err
     assert errors.count("\n") == 1 and "cannot write to" in errors and "give another --out" in errors
+
+
+def test_relative_paths_are_the_callers(tmp_path):
+    """And a package of the caller's that has the name of one of ours does not stand in its way."""
+    if sys.version_info >= (3, 11):  # which has PYTHONSAFEPATH
+        (tmp_path / "data.py").write_text("raise SystemExit('the wrong data')\n")
+    command = ["bash", str(ROOT / "scripts/compare.sh"), "--methods", "none", "--dataset", "digits", "--no-run"]
+    command += ["--model", "preactresnet18", "--out", "here"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "here/tables").is_dir()

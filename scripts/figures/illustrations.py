@@ -26,7 +26,7 @@ import data
 import models
 import recipes
 from engine import cli
-from engine.files import BadInput, make_folder
+from engine.files import ROOT, BadInput, make_folder
 from regularizers.cutmix import kept_fraction
 from scripts.figures import diversity
 from scripts.figures.charts import NAMES, PRINT, Line2D, in_words, plt, write
@@ -349,7 +349,7 @@ def parser():
     add("--layer", type=int, help=f"k, the stage whose input is shown, in {', '.join(LAYERED)} (default {LAYER})")
     add("--seed", type=int, default=0, help="decides images, draws and untrained weights (default 0)")
     add("--data-dir", type=Path, help="holds the images (default $PATCHUP_DATA, else datasets)")
-    add("--out", type=Path, default=Path("results"), help="gets the picture, in figures/ (default results)")
+    add("--out", type=Path, default=ROOT / "results", help="gets the picture, in figures/ (default results)")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:<n> (default auto)")
     add("--workers", type=int, default=4, help="processes that prepare images (default 4)")
     return found
