@@ -47,9 +47,8 @@ class Activations(evaluation.Study):
     def evaluate(self, task, subject, x, y, rows):
         def look(k, h):
             if k > 0:  # the input of stage k is the output of the one before
-                stage = "conv1" if k == 1 else f"layer{k - 1}"
                 for measure, sums in self.measures(h).items():
-                    name = f"{stage}/{measure}"
+                    name = f"{subject.net.place(k)}/{measure}"
                     self.totals[name] = self.totals.get(name, 0) + sums.cpu().numpy() / len(subject.test)
             return h
 

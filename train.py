@@ -33,7 +33,7 @@ def parser():
     found = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     add = found.add_argument
     add("--dataset", required=True, help=", ".join(data.FACTS))
-    add("--model", required=True, help=", ".join(models.MODELS))
+    add("--model", required=True, help=f"{', '.join(models.MODELS)}, torchvision:NAME, timm:NAME")
     add("--method", required=True, help=", ".join(regularizers.METHODS))
     add("--seed", type=int, default=0, help="decides split, initial weights, order and every draw (default 0)")
     add("--profile", type=Path, metavar="DIR", help="do not train: time and trace a few training steps, into DIR")

@@ -27,7 +27,6 @@ from torch import nn
 from tqdm import tqdm
 
 import data
-import models
 import recipes
 from engine import cli, metrics
 from engine.device import environment, select_device
@@ -184,8 +183,8 @@ def load_subject(path, args, expected=None):
         recipe = recipes.restore(dict(state["recipe"]))
     except (recipes.RecipeError, TypeError, ValueError) as error:
         raise BadInput(f"{path} has no usable recipe: {error}") from error
-    if recipe.dataset not in data.FACTS or recipe.model not in models.MODELS:
-        raise BadInput(f"{path} is of {recipe.model} on {recipe.dataset}, which do not exist here")
+    if recipe.dataset not in data.FACTS:
+        raise BadInput(f"{path} is of {recipe.dataset}, which does not exist here")
     if expected:
         require_recipe(state, recipes.used(expected), path, OTHER_RECIPE)
     folder = images_folder(recipe, args.data_dir)

@@ -8,6 +8,7 @@ runs-NAME                the fields that --recipe-tag NAME stands for, kept in r
 import hashlib
 import re
 
+import models
 import recipes
 from engine.files import BadInput, make_folder, read_json, write_json
 
@@ -16,6 +17,7 @@ LONGEST = 160  # characters of a file name that say what was chosen; names may h
 
 def shortened(text):
     """A part of a file name, cut to what file systems take; what is cut off is told by a hash."""
+    text = models.as_file_name(text)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 

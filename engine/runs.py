@@ -28,6 +28,7 @@ import numpy as np
 import torch
 
 import data
+import models
 import recipes
 from engine.files import (
     BadInput,
@@ -100,7 +101,8 @@ class RunFiles:
     def __init__(self, out, recipe):
         self.recipe = recipes.used(recipe)
         self.out = Path(out)
-        self.stem = Path(out) / recipe.dataset / recipe.model / recipe.method / f"seed{recipe.seed}"
+        model = models.as_file_name(recipe.model)
+        self.stem = Path(out) / recipe.dataset / model / recipe.method / f"seed{recipe.seed}"
         self.result = self.with_suffix("json")
         self.log = self.with_suffix("jsonl")
         self.best = self.with_suffix("best.pt")

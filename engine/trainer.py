@@ -346,7 +346,7 @@ class Trainer:
 
 
 def compile_stages(net):
-    """Compile every stage for itself, keeping the state dict's keys; see Regularizer.compile for what lies between."""
+    """Compile every part for itself, keeping the state dict's keys; see Regularizer.compile for what lies between."""
     torch._dynamo.config.recompile_limit = 64  # training, evaluation and odd batches share nn.Sequential.forward
-    for stage in net.stages:
-        stage.forward = torch.compile(stage.forward, dynamic=False)  # or stages would share graphs of unknown sizes
+    for part in net.parts():
+        part.forward = torch.compile(part.forward, dynamic=False)  # or parts would share graphs of unknown sizes

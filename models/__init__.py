@@ -11,7 +11,7 @@ from functools import partial
 
 import torch
 
-from .library import as_file_name, is_library_name, library_network, proposed_layers
+from .library import LIBRARIES, as_file_name, is_library_name, library_network, proposed_layers
 from .mixable import fitting_block, mixable, suggest
 from .network import Network, narrowest_strided_1x1
 from .preactresnet import preactresnet
@@ -35,6 +35,7 @@ MODELS = {
 }
 
 __all__ = [
+    "LIBRARIES",
     "MODELS",
     "Network",
     "StagedNet",
@@ -57,7 +58,7 @@ def find(name):
         return MODELS[name]
     if is_library_name(name):
         return library_network(name)
-    raise ValueError(f"model must be one of {', '.join(MODELS)}, torchvision:NAME or timm:NAME, not {name!r}")
+    raise ValueError(f"unknown model {name!r}; there are {', '.join(MODELS)}, torchvision:NAME, timm:NAME")
 
 
 def build(name, num_classes, **options):
@@ -85,9 +86,11 @@ def build(name, num_classes, **options):
 
 def on_meta(name, num_classes, **options):
     """The network without memory for its weights, to ask for shapes; torch's generator stays as it is."""
-    with torch.random.fork_rng(devices=[]):
-        try:
-            with torch.device("meta"):
-                return build(name, num_classes, **options)
-        except RuntimeError:  # it reads tensors while it is built
+    try:
+        with torch.device("meta"):
+            return build(name, num_classes, **options)
+    except RuntimeError:
+        if not is_library_name(name):
+            raise
+        with torch.random.fork_rng(devices=[]):  # it reads tensors while it is built
             return build(name, num_classes, **options).to("meta")

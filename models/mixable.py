@@ -13,6 +13,7 @@ import difflib
 from functools import partial
 
 import torch
+from torch import nn
 
 from .staged import OpenNet, evaluation_mode
 
@@ -75,6 +76,23 @@ class Mixable(OpenNet):
         if missing := [name for name in self.layers if name not in reached]:
             raise ValueError(f"{missing[0]} does not run in a pass, or is compiled within another: it cannot be mixed")
         return logits
+
+    def parts(self):
+        """The modules that can be compiled each for itself: the outermost that have no layer inside."""
+
+        def below(module, prefix):
+            for name, child in module.named_children():
+                has_layers = any(layer.startswith(f"{prefix}{name}.") for layer in self.layers)
+                if has_layers or type(child).forward is nn.Module.forward:  # a list of modules has none
+                    yield from below(child, f"{prefix}{name}.")
+                else:
+                    yield child
+
+        return list(below(self.net, ""))
+
+    def place(self, k):
+        """Where stage k >= 1 begins."""
+        return self.layers[k - 1]
 
     def shapes(self, image_size):
         """See OpenNet. Raises ValueError where forward does, or a layer's input is [B, H, W, C], as in Swin."""

@@ -46,6 +46,14 @@ class StagedNet(OpenNet):
         super().__init__()
         self.stages = nn.ModuleList(stages)
 
+    def parts(self):
+        """The modules that can be compiled each for itself."""
+        return list(self.stages)
+
+    def place(self, k):
+        """Where the input of stage k >= 1 comes from."""
+        return "conv1" if k == 1 else f"layer{k - 1}"
+
     def forward(self, x, mix=None):
         """Logits [B, num_classes] of images x [B, 3, H, W]; mix(k, h) -> h may replace the input of every stage."""
         for k, stage in enumerate(self.stages):

@@ -7,9 +7,9 @@ The methods' own values for CIFAR are the defaults of their classes in regulariz
     [own] our choice, where no source says anything
 """
 
+import models
+
 SMALL = ("cifar10", "cifar100", "svhn")
-PREACT = ("preactresnet18", "preactresnet34")
-RESNET = ("resnet50", "resnet101", "resnet152")
 EVERYONE = {
     "batch_size": 100,  # [C]
     "lr": 0.1,  # [C]
@@ -19,7 +19,7 @@ EVERYONE = {
     "criterion": "bce",  # [C]
     "augment_val": False,  # [own]: the official code augments them
     "amp": "off",
-    "channels_last": True,  # [own]: faster, the same but for rounding
+    "channels_last": True,  # [own]: faster, the same but for rounding; False where it may crash, see fitting.py
     "compile": False,
 }
 BY_DATASET = {
@@ -38,10 +38,9 @@ BY_DATASET = {
 
 def schedule(dataset, model):
     """Epochs and milestones of a data set and network."""
-    if dataset in SMALL and model in PREACT:
-        return {"epochs": 2000, "milestones": (500, 1000, 1500)}  # [C]
     if dataset in SMALL:
-        return {"epochs": 400, "milestones": (200, 300)}  # [C] for WRN-28-10, [own] for ResNets
+        network = models.find(model)
+        return {"epochs": network.epochs, "milestones": network.milestones}
     if dataset == "tiny_imagenet":
         # [own]: unknown; as WRN-28-10 elsewhere. The paper's 23 hours on a V100 would suit 200 to 300 epochs better.
         return {"epochs": 400, "milestones": (200, 300)}
@@ -53,12 +52,10 @@ def schedule(dataset, model):
 
 
 def sites(dataset, model):
-    """Layers and block sizes of PatchUp."""
-    if model in PREACT:
-        return {"layers": (0, 1, 2), "block_size": 7}  # [C]
-    if dataset == "imagenet":
-        return {"layers": (0, 1, 2, 3), "block_size": 7}  # [P] block, [own] layers, by analogy with WRN
-    return {"layers": (0, 1, 2, 3), "block_size": (7, 7, 5, 3)}  # [P] layers, [C] blocks of WRN; [own] for ResNets
+    """Layers and block sizes of PatchUp; WRN-28-10's for a network whose entry has none."""
+    network = models.find(model)
+    block_size = 7 if dataset == "imagenet" else network.block_size or (7, 7, 5, 3)  # [P] for ImageNet
+    return {"layers": network.layers or (0, 1, 2, 3), "block_size": block_size}
 
 
 def method_settings(dataset, model, method, image_size):
@@ -80,7 +77,7 @@ def method_settings(dataset, model, method, image_size):
         if dataset == "svhn":
             return {"length": 20}  # [C]
         if dataset in SMALL:
-            return {"length": 8 if model == "wrn28_10" else 16}  # [C]; ResNets [own]
+            return {"length": models.find(model).hole}
         return {"length": image_size // 4 if dataset == "digits" else image_size // 2}  # [own]
     if method == "puzzlemix" and large:
         return {"t_size": -1, "clean_lam": 1.0} | small_alpha  # [PM]; ImageNet [own]

@@ -13,7 +13,6 @@ network), the method's, the exceptions, the user's overrides. Each entry names i
 import argparse
 import dataclasses
 import difflib
-import functools
 from dataclasses import dataclass, field
 
 import torch
@@ -21,7 +20,8 @@ import torch
 import data
 import models
 import regularizers
-from recipes.paper import BY_DATASET, EVERYONE, PREACT, RESNET, method_settings, schedule
+from recipes import fitting
+from recipes.paper import BY_DATASET, EVERYONE, method_settings, schedule
 
 LARGEST = {"width": 10_000, "image_size": 10_000}  # beyond which no machine trains
 LARGEST_COUNT = 1_000_000  # of epochs, and of images in a batch or class
@@ -44,6 +44,11 @@ def numbers(text):
     """'7' -> 7, '7,7,5' -> (7, 7, 5)."""
     parts = number_list(text)
     return parts if len(parts) > 1 else parts[0]
+
+
+def layer_list(text):
+    """'0,1' -> (0, 1), '0,features.2' -> (0, 'features.2')."""
+    return tuple(int(part) if part.lstrip("-").isdigit() else part for part in text.split(","))
 
 
 def option(parse, text, **more):
@@ -95,7 +100,11 @@ class Recipe:
     alpha: float = option(float, "lambda ~ Beta(alpha, alpha): Mixup 1, Manifold 1.5, Soft PatchUp 2 [P]; CutMix 1 [C]")
     gamma: float = option(float, "PatchUp: share of features to alter: Soft 0.75, Hard 0.5 [P]; Puzzle Mix: 0.5 [PM]")
     block_size: int = option(numbers, "side of a block in features, or one a layer as 7,7,5,3: 7 [P], WRN 7,7,5,3 [C]")
-    layers: tuple = option(number_list, "stages acted on, 0 the image: WRN 0,1,2,3 [P], PreActResNet 0,1,2 [C]")
+    layers: tuple = option(
+        layer_list,
+        "stages acted on, 0 the image: WRN 0,1,2,3 [P], PreActResNet 0,1,2 [C]; of a library's network 0 and names of "
+        "submodules, at whose inputs it acts, as 0,features.2,features.4",
+    )
     mask_per: str = option(str, "one mask a batch [C], or one a sample", choices=("batch", "sample"))
     input_mask: str = option(str, "PatchUp at layer 0: a CutMix box [P], or its own mask", choices=("box", "patchup"))
     loss_terms: str = option(
@@ -132,12 +141,13 @@ def resolve(dataset, model, method, seed=0, images=None, **overrides):
     images: where a user's own images are; left out of the recipes of other data sets.
     Raises RecipeError for an unknown name, a field that the data set, network or method lacks, or an impossible value.
     """
+    networks = (*models.MODELS, *(f"{library}:NAME" for library in models.LIBRARIES))
     for kind, name, known in (
         ("data set", dataset, data.FACTS),
-        ("model", model, models.MODELS),
+        ("model", model, networks),
         ("method", method, regularizers.METHODS),
     ):
-        if name not in known:
+        if name not in known and not (kind == "model" and models.is_library_name(name)):
             raise RecipeError(unknown_name(kind, name, known))
     overrides = {name: value for name, value in overrides.items() if value is not NOT_GIVEN}
     unknown = [name for name in overrides if name not in OPTIONS]
@@ -159,6 +169,11 @@ def resolve(dataset, model, method, seed=0, images=None, **overrides):
         raise RecipeError(f"{flag(name)} means nothing to {model} on {dataset}")
     recipe = Recipe(dataset, model, method, seed, images=images if facts.own else None, **(values | overrides))
     _check(recipe)
+    try:
+        recipe = dataclasses.replace(recipe, **fitting.fitted(recipe, overrides))
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
+    _check_fit(recipe)
     return recipe
 
 
@@ -212,11 +227,21 @@ def _dataset_settings(dataset, overrides):
 
 
 def _network_settings(model, image_size, overrides):
-    stride = {"stem_stride": 1 if image_size < 64 else 2}  # [C] for Tiny-ImageNet
-    if model in RESNET:
-        stem = overrides.get("stem", "cifar" if image_size < 64 else "imagenet")  # [own]: unknown for Tiny-ImageNet
-        return {"stem": stem} | (stride if stem == "cifar" else {})
-    return {"width": 64 if model in PREACT else 160} | stride
+    try:
+        network = models.find(model)
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
+    values = {name: default for name, default in network.options.items() if name != "layers"}
+    if unnamed := [name for name in values if name not in OPTIONS]:
+        raise RecipeError(f"the network {model} takes {unnamed[0]}, which recipes.Recipe has no field for")
+    large = image_size >= 64
+    if "stem" in values:
+        values["stem"] = overrides.get("stem", network.stems[large])  # [own]: unknown for Tiny-ImageNet
+    if "stem_stride" in values:
+        values["stem_stride"] = 2 if large else 1  # [C] for Tiny-ImageNet
+    if values.get("stem") == "imagenet":
+        del values["stem_stride"]
+    return values
 
 
 def _schedule_settings(dataset, model, overrides):
@@ -232,7 +257,7 @@ def _schedule_settings(dataset, model, overrides):
 
 
 def _check(recipe):
-    """Raise RecipeError where a value is impossible; the method's own are checked by its class."""
+    """Raise RecipeError where a value is impossible; of the network and the method see _check_fit."""
     for name in ("train_per_class", "val_per_class", "image_size", "width", "stem_stride", "epochs", "batch_size"):
         value = getattr(recipe, name)
         if value is not NOT_GIVEN and value < 1:
@@ -265,18 +290,13 @@ def _check(recipe):
             f"(--epochs {recipe.epochs}), not {','.join(map(str, milestones))}"
         )
 
+
+def _check_fit(recipe):
+    """Raise RecipeError where method and network cannot be, or do not fit."""
     try:
-        regularizer(recipe, 2).check(
-            _shapes(recipe.model, recipe.width, recipe.stem, recipe.stem_stride, recipe.image_size)
-        )
+        regularizer(recipe, 2).check(fitting.shapes(recipe))
     except ValueError as error:
         raise RecipeError(str(error)) from error
-
-
-@functools.cache
-def _shapes(model, width, stem, stem_stride, image_size):
-    with torch.device("meta"):
-        return models.build(model, 2, width=width, stem=stem, stem_stride=stem_stride or 1).shapes(image_size)
 
 
 def datasets(recipe, data_dir, workers):
@@ -288,13 +308,14 @@ def datasets(recipe, data_dir, workers):
 
 def network(recipe, num_classes):
     """The recipe's network, with initial weights from torch's global generator."""
-    names = {"width": recipe.width, "stem": recipe.stem, "stem_stride": recipe.stem_stride or 1}
-    return models.build(recipe.model, num_classes, **names)
+    return models.build(recipe.model, num_classes, **fitting.options(recipe), layers=fitting.stages(recipe))
 
 
 def regularizer(recipe, num_classes):
     """The recipe's method."""
     options = {name: getattr(recipe, name) for name in regularizers.hyperparameters(recipe.method)}
+    if options.get("layers"):
+        options["layers"] = fitting.stage_numbers(recipe)
     if recipe.method == "puzzlemix":
         options["std"] = data.FACTS[recipe.dataset].std
     return regularizers.build(recipe.method, num_classes, recipe.criterion, **options)
@@ -313,6 +334,7 @@ def restore(values):
     try:
         recipe = Recipe(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
         _check(recipe)
+        _check_fit(recipe)
     except (TypeError, KeyError) as error:
         raise RecipeError(f"not a whole recipe ({error})") from error
     return recipe

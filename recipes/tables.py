@@ -6,7 +6,7 @@ from typing import NamedTuple
 import data
 import models
 import regularizers
-from recipes.paper import PREACT, SMALL
+from recipes.paper import SMALL
 
 LABELS = {  # as the paper writes them
     "none": "No Mixup",
@@ -20,6 +20,7 @@ LABELS = {  # as the paper writes them
     "patchup_hard": "Hard PatchUp",
     "feature_cutmix": "Feature CutMix",  # of Table 3
 }
+PREACT = ("preactresnet18", "preactresnet34")
 PAPER_ROBUST = ("manifold_mixup", "cutout", "dropblock", "cutmix", "puzzlemix", "patchup_soft", "patchup_hard")
 PAPER_AFFINE = ("cutout", "cutmix", "manifold_mixup", "puzzlemix", "patchup_soft", "patchup_hard")  # and Figures 6, 14
 

@@ -258,7 +258,7 @@ def test_default_initialisation():
         (
             "resnet18",
             {},
-            "model must be one of preactresnet18, .*resnet152, torchvision:NAME or timm:NAME, not 'resnet18'",
+            "unknown model 'resnet18'; there are preactresnet18, .*resnet152, torchvision:NAME, timm:NAME$",
         ),
         ("resnet50", {"stem": "tiny"}, "stem must be one of cifar, imagenet, not 'tiny'"),
         (
@@ -271,7 +271,7 @@ def test_default_initialisation():
         ("torchvision:resnet18", {"width": 8}, "width cannot be chosen for torchvision:resnet18; layers can"),
         ("torchvision:resnet81", {}, "torchvision has no network 'resnet81'; there are torchvision:resnet18, .*"),
         ("timm:xyz", {}, "timm has no network 'xyz'$"),
-        ("keras:resnet50", {}, "model must be one of .* not 'keras:resnet50'"),
+        ("keras:resnet50", {}, "unknown model 'keras:resnet50'; there are"),
         ("preactresnet18", {"width": 0}, "width must be at least 1, not 0"),
         ("preactresnet34", {"stem_stride": 0}, "stem_stride must be at least 1, not 0"),
     ],

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pandas as pd
 
 import data
+import models
 import recipes
 from engine import cli, folders
 from engine.files import ROOT, BadInput
@@ -176,6 +177,8 @@ def grid_of(args, name=None):
 def _chosen(given, table, name, axis):
     """The names on an axis of a table that a command line gives, in the table's order; all where it gives none."""
     known = getattr(table, axis)
+    if axis == "models" and table.kind == "any":
+        known += tuple(dict.fromkeys(name for name in given or () if models.is_library_name(name)))
     if not given and table.kind == "any":
         raise BadInput(f"say which --{axis} to compare: {', '.join(known)}")
     for value in given or ():
