@@ -13,6 +13,7 @@ import models
 import recipes
 import regularizers
 import train
+from engine.files import BadInput
 from engine.runs import RunFiles
 from engine.trainer import compile_stages
 from models import MODELS, Network, StagedNet
@@ -141,8 +142,20 @@ def test_memory_format_by_the_narrowest_strided_1x1_convolution(model, width, ch
         assert resolve("cifar100", model, "none", width=width, channels_last=wanted).channels_last is wanted
 
 
+def test_a_run_of_another_memory_format_is_refused_by_its_field(tmp_path):
+    before, now = (
+        resolve("digits", "preactresnet18", "none", width=8, **given) for given in ({"channels_last": True}, {})
+    )
+    files = RunFiles(tmp_path, before)
+    files.stem.parent.mkdir(parents=True)
+    files.result.write_text(json.dumps({"recipe": recipes.used(before)}))
+    assert files.finished()
+    with pytest.raises(BadInput, match="has another recipe .channels_last True there, False here.: give another --out"):
+        RunFiles(tmp_path, now).finished()
+
+
 @pytest.mark.filterwarnings("ignore:block_size of")
-def test_training_stopping_files_and_activations(tmp_path, capsys):
+def test_training_files_and_activations(tmp_path, capsys):
     options = {"epochs": 1, "train_per_class": 1, "layers": (0, "features.2", "features.4")}
     recipe = resolve("digits", MOBILENET, "patchup_hard", **options)
     where = {"data_dir": tmp_path, "device": "cpu", "quiet": True}

@@ -1,6 +1,7 @@
 """README's code for one's own training: torchvision's and timm's networks stay what they are, and are mixed."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,12 @@ import timm
 import torch
 import torchvision
 
+import recipes
 import regularizers
+import train
 from regularizers.patchup import PatchUp
 
+DOCS = Path(__file__).resolve().parent.parent / "docs" / "own-training.md"
 README = Path(__file__).resolve().parent.parent / "README.md"
 HEADING = "PatchUp in your own training"
 FAMILIES = {
@@ -83,3 +87,43 @@ def test_every_method_trains_by_the_same_lines(code):
         loss = regularizer.loss(net(x, regularizer.mix))
         loss.backward()
         assert torch.isfinite(loss)
+
+
+def blocks_of(text, language):
+    """The code blocks of a Markdown text."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_example_of_the_docs_trains_and_is_mixed_at_every_layer(capsys, monkeypatch):
+    text, names, mixed, mix = DOCS.read_text(), {}, set(), PatchUp.mix
+
+    def watched(self, k, h):
+        out = mix(self, k, h)
+        if not torch.equal(out, h):
+            mixed.add(k)
+        return out
+
+    exec("\n".join(blocks_of(text, "python")), names)
+    assert names["layers"] == ["features.1", "features.2", "features.4"] and names["block_size"] == (7, 5, 3)
+    assert "* features.4" in capsys.readouterr().out
+    monkeypatch.setattr(PatchUp, "mix", watched)
+    net = names["net"]
+    before = [p.clone() for p in net.parameters()]
+    names["train"](net, [images(4, seed=step) for step in range(16)])  # enough to draw every layer
+    assert mixed == {0, 1, 2, 3}
+    assert not any(torch.equal(old, new) for old, new in zip(before, net.parameters()))
+
+
+@pytest.mark.filterwarnings("ignore:block_size of")
+def test_commands_of_the_docs_can_be_run():
+    (commands,) = blocks_of(DOCS.read_text(), "bash")
+    one, many = (shlex.split(line) for line in commands.replace("\\\n", " ").splitlines())
+    args = train.parser().parse_args(one[2:])
+    recipe = recipes.resolve(args.dataset, args.model, args.method, **recipes.overrides_of(args))
+    assert recipe.layers == (0, "features.2", "features.4")
+    methods = many[many.index("--methods") + 1 :]
+    assert [recipes.resolve("cifar100", "timm:convnext_atto", method).layers for method in methods] == [
+        None,
+        (0, "stages.1", "stages.2"),
+        None,
+    ]
