@@ -45,9 +45,11 @@ def test_values_and_gradients_equal_the_plain_formulation(weight, memory_format)
     assert found.is_contiguous(memory_format=memory_format)
 
 
-def test_gradients_by_finite_differences():
-    h, partner = states(shape=(4, 2, 3, 3))
-    for weight in (torch.rand(1, 2, 3, 3).double(), torch.rand(4, 2, 3, 3).double()):
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_gradients_by_finite_differences(size):
+    h, partner = states(shape=(size, 2, 3, 3))
+    partner = partner.roll(1)
+    for weight in (torch.rand(1, 2, 3, 3).double(), torch.rand(size, 2, 3, 3).double()):
         assert torch.autograd.gradcheck(lambda x, w=weight: blend(x, partner, w), h)
 
 

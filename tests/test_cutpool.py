@@ -63,11 +63,15 @@ def test_processes_that_cannot_start_cost_no_answer(monkeypatch):
     np.testing.assert_array_equal(CutPool(3).solve(costs()), graphcut.solve(costs()))
 
 
+def interrupted(share):
+    raise KeyboardInterrupt
+
+
 def test_an_answer_that_was_not_waited_for_is_not_taken_for_the_next(monkeypatch):
     pool = CutPool(2)
     pool.solve(costs())
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(graphcut, "solve", lambda share: signal.raise_signal(signal.SIGINT))
+        patch.setattr(graphcut, "solve", interrupted)
         pool.solve(costs(8))
     np.testing.assert_array_equal(pool.solve(costs()), graphcut.solve(costs()))
 

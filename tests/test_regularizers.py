@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 import recipes
 import regularizers
@@ -57,6 +58,49 @@ def test_every_method_is_built_by_its_name():
         assert type(regularizers.build(name, 10)) is cls
     with pytest.raises(ValueError, match="unknown method 'mixp'; there are none, mixup, "):
         regularizers.build("mixp", 10)
+
+
+@pytest.mark.parametrize(
+    "method, paper",
+    [
+        ("none", {}),
+        ("mixup", {"alpha": 1.0}),
+        ("manifold_mixup", {"alpha": 1.5, "layers": (0, 1, 2)}),
+        ("cutout", {"length": 16, "mask_per": "batch"}),
+        ("dropblock", {"keep_prob": 0.9, "block_size": 7, "layers": (1, 2)}),
+        ("cutmix", {"prob": 0.4, "alpha": 1.0}),
+        ("feature_cutmix", {"prob": 1.0, "alpha": 1.0, "layers": (0, 1, 2)}),
+        ("patchup_soft", {"prob": 1.0, "gamma": 0.75, "alpha": 2.0, "block_size": 7, "layers": (0, 1, 2)}),
+        ("patchup_hard", {"prob": 0.7, "gamma": 0.5, "block_size": 7, "layers": (0, 1, 2)}),
+        ("puzzlemix", {"alpha": 1.0, "n_labels": 3, "eta": 0.2, "beta": 1.2, "gamma": 0.5, "neigh_size": 4}),
+        ("puzzlemix", {"transport": True, "t_size": 4, "t_eps": 0.8, "clean_lam": 0.0}),
+    ],
+)
+def test_defaults_are_the_papers(method, paper):
+    defaults = regularizers.hyperparameters(method)
+    assert {name: defaults[name] for name in paper} == paper
+    assert defaults.keys().isdisjoint(("self", "num_classes", "criterion", "std"))
+    if method in ("mixup", "cutout", "dropblock", "cutmix"):
+        assert defaults == paper
+
+
+def test_two_classes_are_the_fewest():
+    assert regularizers.build("none", 2).num_classes == 2
+    with pytest.raises(ValueError, match="num_classes must be at least 2, not 1"):
+        regularizers.build("none", 1)
+
+
+def test_a_key_gives_the_numbers_that_it_always_gave():
+    """Runs that were begun before go on with them."""
+    torch_seed = 6463705122041852897
+    method = regularizers.build("patchup_soft", 10)
+    method.seed(0, 1, 2, 3)
+    assert (method.rng.random(), method.torch_seed) == (0.6014845214281602, torch_seed)
+    method.seed(0, 1, 2, 3)
+    x = torch.zeros(1)
+    assert method.generator(x.device).initial_seed() == torch_seed
+    method.seed(0, 1, 2, 4)
+    assert method.generator(x.device).initial_seed() == method.torch_seed != torch_seed
 
 
 def test_every_method_has_a_label_and_the_papers_have_theirs_in_the_same_order():
