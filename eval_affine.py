@@ -1,7 +1,7 @@
 """Error of trained networks on rotated, sheared and scaled test images: Tables 4 and 10.
 
-python eval_affine.py --table table4
-python eval_affine.py results/runs/cifar100/preactresnet18 --geometry modern
+python eval_affine.py results/runs/cifar100/preactresnet18
+python eval_affine.py results/runs/cifar100/preactresnet18/*/seed0.best.pt --geometry modern --limit 1000
 
 Every image has one rotation, shear and scale in each of the eight sets, the same for all checkpoints. They are drawn
 from --draw-seed once and kept, with their checksum, in <data-dir>/affine.
@@ -12,52 +12,45 @@ import os
 import sys
 import warnings
 import zipfile
-from pathlib import Path
 
 import numpy as np
 
 from data import affine
 from engine import evaluation
+from engine.evaluation import Evaluation
 from engine.files import BadInput, RunFailed, write_whole
 
 CLEAN = "clean"
 
 
-class Affine(evaluation.Study):
+class Affine(Evaluation):
     """The clean test images and the eight sets of Table 4; the images are deformed before they are normalised."""
 
     kind = "affine"
+    plain = {"geometry": affine.AUTHORS, "draw_seed": 0}
     tasks = (CLEAN, *affine.SETS)
 
-    def __init__(self, args):
-        super().__init__(geometry=args.geometry, draw_seed=args.draw_seed)
-        self.plain = {"geometry": affine.AUTHORS, "draw_seed": 0}
-        self.data_dir = args.data_dir
+    def prepare(self):
+        super().prepare()
+        seed = self.setting["draw_seed"]
+        path = self.subject.folder / "affine" / f"{self.subject.recipe.dataset}-seed{seed}.npz"
+        self.values, self.stamp = fixed_draws(path, len(self.subject.test.labels), seed)
 
-    def images(self, subject):
-        folder = Path(evaluation.images_folder(subject.recipe, self.data_dir)) / "affine"
-        path = folder / f"{subject.recipe.dataset}-seed{self.setting['draw_seed']}.npz"
-        self.values, self.checksum = fixed_draws(path, len(subject.test.labels), self.setting["draw_seed"])
-        return super().images(subject)
-
-    def stamp(self):
-        return self.checksum
-
-    def evaluate(self, task, subject, x, y, rows):
+    def evaluate(self, task, x, y, rows, sums):
         if task != CLEAN:
             height, width = x.shape[2:]
             values = self.values[task][rows.cpu().numpy()]
             x = affine.warp(x, affine.matrices(task, values, width, height, self.setting["geometry"]))
-        return super().evaluate(task, subject, x, y, rows)
+        return super().evaluate(task, x, y, rows, sums)
 
-    def conclude(self, cases, arrays):
-        return {"draws_sha256": self.checksum}
+    def conclude(self, cases, arrays, sums):
+        return {"draws_sha256": self.stamp}
 
-    def remark(self, results):
+    def remark(self, records):
         draws = {}
-        for result in results:
-            images = result["dataset"], result["recipe"].get("images")
-            if draws.setdefault(images, result["draws_sha256"]) != result["draws_sha256"]:
+        for record in records:
+            images = record["dataset"], record["recipe"].get("images")
+            if draws.setdefault(images, record["draws_sha256"]) != record["draws_sha256"]:
                 raise BadInput(f"records on {images[0]} are of different draws: remove some, and evaluate again")
         return ""
 
@@ -74,23 +67,23 @@ def fixed_draws(path, images, seed):
     remedy = "remove it to draw anew, and evaluate every model on the new draws"
     try:
         with np.load(path, allow_pickle=False) as stored:
-            values, expected = {name: stored[name] for name in affine.SETS}, str(stored["sha256"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            values, expected = {name: stored[name].astype("<f8") for name in affine.SETS}, str(stored["sha256"])
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise BadInput(f"{path} is damaged or holds no draws ({error}); {remedy}") from error
     if checksum(values) != expected:
         raise BadInput(f"{path} does not match its checksum; {remedy}")
-    if {len(found) for found in values.values()} != {images}:
+    if {len(drawn) for drawn in values.values()} != {images}:
         raise BadInput(f"{path} is for {len(values['rotate_20'])} test images, here are {images}; {remedy}")
     return values, expected
 
 
 def save_draws(path, values):
     """Keep values at path; where that cannot be, warn, as the seed gives them again."""
-    own = path.with_name(f"{path.stem}.{os.getpid()}.npz")  # processes that start together write the same
+    fresh = path.with_name(f"{path.stem}.{os.getpid()}.npz")  # processes that start together write the same
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(own, lambda file: np.savez(file, sha256=checksum(values), **values))
-        own.replace(path)
+        write_whole(fresh, lambda file: np.savez(file, sha256=checksum(values), **values))
+        fresh.replace(path)
     except (OSError, RunFailed) as error:
         warnings.warn(f"the affine draws cannot be kept ({error}); the seed gives the same again", stacklevel=2)
 
@@ -105,23 +98,24 @@ def checksum(values):
 
 def parser():
     """The command line."""
-    found = evaluation.parser(__doc__)
+    affine_parser = evaluation.parser(__doc__)
+    add = affine_parser.add_argument
     geometry_help = "of the authors' torchvision 0.4.2 (default), whose shear also squeezes, or today's"
-    found.add_argument("--geometry", choices=affine.GEOMETRIES, default=affine.AUTHORS, help=geometry_help)
-    found.add_argument("--draw-seed", type=int, default=0, metavar="K", help="of the fixed draws (default 0)")
-    return found
+    add("--geometry", choices=affine.GEOMETRIES, default=affine.AUTHORS, help=geometry_help)
+    add("--draw-seed", type=int, default=0, metavar="K", help="of the fixed draws (default 0)")
+    return affine_parser
 
 
-def studies(args):
-    """The study that a command line asks for. Raises BadInput for an impossible seed."""
+def evaluations(args):
+    """The evaluation that a command line asks for. Raises BadInput for an impossible seed."""
     if args.draw_seed < 0:
         raise BadInput(f"--draw-seed must be at least 0, not {args.draw_seed}")
-    return [Affine(args)]
+    return [Affine(args.limit, geometry=args.geometry, draw_seed=args.draw_seed)]
 
 
 def main(arguments=None):
     """The exit status of a command line (see cli.explain)."""
-    return evaluation.main(parser(), studies, arguments)
+    return evaluation.main(parser(), evaluations, arguments)
 
 
 if __name__ == "__main__":

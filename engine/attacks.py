@@ -258,6 +258,22 @@ def distances(images, x, norm):
     return torch.linalg.vector_norm((images.double() - x.double()).flatten(1), norm, dim=1)
 
 
+def spread(distance):
+    """What a record tells of the distances [N] of the nearest attacked images: inf where the attack failed.
+
+    median_distance: over the images that are classified rightly as they are, which the others, at distance 0, are not;
+    median_distance_all: over all; None where it is infinite. found: in percent of the former.
+    """
+    needed = distance[distance > 0]
+
+    def median(values):
+        middle = np.median(values) if len(values) else math.inf
+        return float(middle) if np.isfinite(middle) else None
+
+    found = float(100 * np.isfinite(needed).mean()) if len(needed) else None
+    return {"median_distance": median(needed), "median_distance_all": median(distance), "found": found}
+
+
 def audited(images, x, norm=math.inf, epsilon="1"):
     """The images, if they are in [0, 1] and within epsilon of x. Raises RunFailed if not: the attack is broken."""
     if not (images.isfinite().all() and images.min() >= -ROUNDING and images.max() <= 1 + ROUNDING):

@@ -10,21 +10,17 @@
                                  seed<k>.log             what its processes printed, under a launcher
                                  seed<k>.failed          how it failed last, under a launcher
 
-EvaluationFiles is the same for one evaluation of a checkpoint (see evaluation.py).
+Those of an evaluation of a checkpoint are in evaluation_files.py.
 """
 
 import functools
 import hashlib
-import io
 import json
 import os
 import warnings
-import zipfile
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 import data
@@ -41,8 +37,6 @@ from engine.files import (
     write_json,
     write_whole,
 )
-
-OTHER_RECIPE = "give its --out, or the file alone without --table"  # what helps where an evaluation finds one
 
 
 def require_recipe(state, expected, path, remedy):
@@ -223,83 +217,3 @@ class RunFiles:
         write_json(self.result, result)
         for path in (self.checkpoint, self.checkpoint_before, self.failed):
             path.unlink(missing_ok=True)
-
-
-class EvaluationFiles:
-    """The files of one study of one checkpoint."""
-
-    def __init__(self, path, study):
-        self.checkpoint, self.study = Path(path), study
-        self.stem = self.checkpoint.with_suffix("")
-        self.result, self.images = self.with_suffix("json"), self.with_suffix("npz")
-        self.partial, self.lock = self.with_suffix("partial.npz"), self.with_suffix("lock")
-
-    def with_suffix(self, suffix):
-        """A file of this record by its suffix."""
-        return self.stem.with_name(f"{self.stem.name}.{self.study.name}.{suffix}")
-
-    def finished(self, expected=None):
-        """The result, if there is one, else None.
-
-        Raises BadInput if it is of other weights, another setting or another recipe than expected (None: any).
-        """
-        if not self.result.exists():
-            return None
-        result = read_json(self.result, maker="an evaluation")
-        if not self._holds(result.get("images")):
-            return None
-        if self.checkpoint.exists() and result.get("checkpoint_sha256") != sha256(self.checkpoint):
-            raise BadInput(f"{self.result} is of other weights than {self.checkpoint}: remove it to evaluate these")
-        setting = result.get("setting", {})
-        odd = [name for name, value in self.study.setting.items() if value is not None and setting.get(name) != value]
-        if odd:
-            there, here = setting.get(odd[0]), self.study.setting[odd[0]]
-            raise BadInput(f"{self.result} has another {odd[0]} ({there}, here {here}): remove it to evaluate anew")
-        if expected:
-            require_recipe(result, recipes.used(expected), self.result, OTHER_RECIPE)
-        return result
-
-    def _holds(self, count):
-        """Whether the archive of the single images is whole and has so many."""
-        try:
-            with np.load(self.images, allow_pickle=False) as stored:
-                return len(stored["labels"]) == count
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-            return False
-
-    def save_partial(self, stamp, done, seconds, arrays, totals):
-        """Keep what is done so far: images done a task, the arrays, the sums. stamp: what they belong to, a text."""
-        head = {"stamp": stamp, "done": done, "seconds": seconds}
-        stored = {f"array/{name}": value for name, value in arrays.items()}
-        stored |= {f"total/{name}": value for name, value in totals.items()}
-        write_whole(self.partial, lambda file: np.savez(file, head=json.dumps(head), **stored))
-
-    def load_partial(self, stamp):
-        """(images done a task, seconds, arrays, totals) to go on from; empty if there are none of this stamp."""
-        fresh = {}, 0.0, {}, {}
-        try:
-            with np.load(self.partial, allow_pickle=False) as stored:
-                head = json.loads(str(stored["head"]))
-                parts = {name: stored[name] for name in stored.files if name != "head"}
-            if head["stamp"] != stamp:
-                warnings.warn(f"{self.partial} belongs to other images or weights; starting anew", stacklevel=2)
-                return fresh
-            done, seconds = head["done"], head["seconds"]
-        except FileNotFoundError:
-            return fresh
-        except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
-            warnings.warn(f"{self.partial} is damaged ({error}); starting anew", stacklevel=2)
-            return fresh
-        arrays, totals = (
-            {name.removeprefix(kind): value for name, value in parts.items() if name.startswith(kind)}
-            for kind in ("array/", "total/")
-        )
-        return done, seconds, arrays, totals
-
-    def finish(self, arrays, result):
-        """Write arrays and result, then remove what was kept on the way."""
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)
-        write_whole(self.images, lambda file: file.write(buffer.getbuffer()))
-        write_json(self.result, result)
-        self.partial.unlink(missing_ok=True)

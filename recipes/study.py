@@ -20,11 +20,11 @@ PARTS = (  # of Hard PatchUp
     ("mask_per_sample", "one mask a sample", {"mask_per": "sample"}),
 )
 EVALUATIONS = {
-    "affine": ("eval_affine",),
-    "activations": ("eval_activations",),
-    "fgsm": ("eval_adversarial", "--attacks", "fgsm"),
-    "corruption": ("eval_corruption",),
-    "attacks": ("eval_adversarial", "--attacks", "table5", "converged"),
+    "affine": ("affine",),
+    "activations": ("activations",),
+    "fgsm": ("adversarial", "--attacks", "fgsm"),
+    "corruption": ("corruption",),
+    "attacks": ("adversarial", "--attacks", "table5", "converged"),
 }
 
 

@@ -62,7 +62,7 @@ class Table:
     variants: tuple = ()  # the rows, where they are more than the methods
     seeds: tuple = (0, 1, 2, 3, 4)
     overrides: dict = field(default_factory=dict)  # what differs from the paper's recipe
-    evaluation: tuple = ()  # the script that evaluates the runs, with its arguments, where the cells show that
+    evaluation: tuple = ()  # its kind, and flags of its script, where the cells show one
     cited: tuple = ()  # methods whose numbers the paper cites: shown, not run
     paper: tuple = ()  # files in results/paper, where they are others than the table's own
     remark: str = ""  # to stand below the title
@@ -132,13 +132,13 @@ TABLES = {
         datasets=("cifar100",),
         models=("preactresnet34",),
         methods=PAPER_AFFINE,
-        evaluation=("eval_affine",),
+        evaluation=("affine",),
     ),
     "table5": Table(
         "Table 5: accuracy under attacks",
         datasets=("tiny_imagenet",),
         models=("wrn28_10",),
-        evaluation=("eval_adversarial", "--attacks", "table5"),
+        evaluation=("adversarial", "--attacks", "table5"),
     ),
     "table6": Table(
         "Table 6: the terms of PatchUp's loss",
@@ -180,7 +180,7 @@ TABLES = {
         datasets=("cifar100",),
         models=("wrn28_10",),
         methods=PAPER_AFFINE,
-        evaluation=("eval_affine",),
+        evaluation=("affine",),
         remark=NOT_IN_PAPER,
     ),
     "table11": Table(
@@ -203,41 +203,41 @@ TABLES = {
         "Figure 4: errors under common corruptions",
         datasets=("tiny_imagenet",),
         models=("wrn28_10",),
-        evaluation=("eval_corruption",),
+        evaluation=("corruption",),
     ),
     "figure5": Table(
         "Figure 5: accuracy under FGSM",
         datasets=("cifar100", "tiny_imagenet"),
         models=("wrn28_10",),
         methods=PAPER_ROBUST,
-        evaluation=("eval_adversarial", "--attacks", "fgsm"),
+        evaluation=("adversarial", "--attacks", "fgsm"),
     ),
     "figure6": Table(
         "Figure 6: activation magnitudes after the first two layers",
         datasets=("cifar100",),
         models=("wrn28_10",),
         methods=PAPER_AFFINE,
-        evaluation=("eval_activations",),
+        evaluation=("activations",),
     ),
     "figure13": Table(
         "Figure 13: accuracy under FGSM",
         datasets=("cifar10", "svhn"),
         models=(*PREACT, "wrn28_10"),
         methods=PAPER_ROBUST,
-        evaluation=("eval_adversarial", "--attacks", "fgsm"),
+        evaluation=("adversarial", "--attacks", "fgsm"),
     ),
     "figure14": Table(
         "Figure 14: activation magnitudes after conv1 and every layer",
         datasets=("cifar100",),
         models=("wrn28_10",),
         methods=PAPER_AFFINE,
-        evaluation=("eval_activations",),
+        evaluation=("activations",),
     ),
     "figure15": Table(
         "Figure 15: errors under common corruptions",
         datasets=("tiny_imagenet",),
         models=("resnet101", "resnet152"),
-        evaluation=("eval_corruption",),
+        evaluation=("corruption",),
     ),
     "demo": Table(
         "Demo: nine methods on scikit-learn's digits, 10 training images a class, PreActResNet18 of width 16",

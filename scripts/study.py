@@ -104,21 +104,21 @@ def missing(jobs, plans, known, scale):
     evaluated = {}
     for plan in (plan for plan in plans if plan.script):
         for run in plan.grid.runs():
-            evaluated.setdefault(run.files.stem, []).extend(s for s in plan.studies if s.kind in records.KINDS)
+            evaluated.setdefault(run.files.stem, []).extend(e for e in plan.evaluations if e.kind in records.KINDS)
 
     def recorded(job):
         record, kinds = known.of(recipes.used(job.recipe)), evaluated.get(job.files.stem, ())
         if record is None or (kinds and measures_diversity(scale, job) and not record.diversity):
             return False
-        return all(has_evaluation(record, study) for study in kinds)
+        return all(has_evaluation(record, evaluation) for evaluation in kinds)
 
     return [job for job in jobs if not recorded(job) and not job.finished()]
 
 
-def has_evaluation(record, study):
+def has_evaluation(record, evaluation):
     """Whether a RunRecord has an evaluation, with the same setting."""
-    kept = record.evaluations.get(study.kind)
-    setting = records.rounded({name: value for name, value in study.setting.items() if value is not None})
+    kept = record.evaluations.get(evaluation.kind)
+    setting = records.rounded({name: value for name, value in evaluation.setting.items() if value is not None})
     return kept is not None and all(kept["setting"].get(name) == value for name, value in setting.items())
 
 
@@ -137,7 +137,7 @@ def print_hours(plans, jobs, known, args, out):
         runs = {run.files.stem for run in plan.grid.runs()} - (set() if plan.script else counted)
         here = [left[stem] for stem in runs if stem in left]
         if plan.script:
-            kinds = {study.kind for study in plan.studies}
+            kinds = {evaluation.kind for evaluation in plan.evaluations}
             seconds = [r.evaluations[kind]["seconds"] for kind in kinds for r in known if kind in r.evaluations]
             evaluated = sum(bool(kinds & r.evaluations.keys()) for r in known)
             amount = len(here) * sum(seconds) / evaluated / 3600 if evaluated else float("nan")
@@ -169,7 +169,7 @@ def local_records(plans, scale):
 def evaluations_of(plan, run):
     """{kind: what is kept} of the evaluations of a run that are done."""
     kept = {}
-    for files, result in plan.evaluations(run):
+    for files, result in plan.records(run):
         if result and result["evaluation"] in records.KINDS:
             confidence = mean_confidence(files.images) if result["evaluation"] == "activations" else None
             kept[result["evaluation"]] = records.evaluation(result, confidence)

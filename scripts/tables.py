@@ -12,7 +12,6 @@ overridden by flags; such runs and their table have folders and a title of their
 import argparse
 import dataclasses
 import difflib
-import importlib
 import sys
 from types import ModuleType
 
@@ -20,14 +19,15 @@ import pandas as pd
 import torch
 
 import recipes
-from engine import cli, evaluation
+from engine import cli
 from engine.device import select_device, unused_gpu
+from engine.evaluation_files import EvaluationFiles
 from engine.files import BadInput, make_folder, read_json, write_json
-from engine.runs import EvaluationFiles
 from scripts.bench import benchmark
 from scripts.bench.timing import ROUNDS
 from scripts.figures import demo_figures
-from scripts.grid import comparison, grids, launcher
+from scripts.figures import evaluated as pictures
+from scripts.grid import comparison, evaluated, grids, launcher
 from scripts.grid.job import Job
 
 CPU_BATCH = 10  # images a step of Table 8 on a CPU
@@ -68,6 +68,9 @@ def parser(name=None):
     tables.add_argument("--dry-run", action="store_true", help="list the runs, their state and hours, launch nothing")
     tables.add_argument("--no-run", action="store_true", help="render what is there, launch nothing")
     cli.add_run_flags(tables, "gets runs, tables and figures (default results, for the demo results/demo)")
+    kinds = ", ".join(evaluated.EVALUATIONS)
+    words = f"evaluate the runs of compare, or of a table of trainings, too: {kinds}"
+    tables.add_argument("--evaluate", action=cli.Names, metavar="KIND", help=words)
     recipes.add_flags(tables)
     return tables
 
@@ -80,16 +83,16 @@ class Plan:
     script: ModuleType = None
     options: argparse.Namespace = None
     arguments: tuple = ()  # of the script, on top of the checkpoint
-    studies: tuple = ()
+    evaluations: tuple = ()
 
     def checkpoint(self, run):
         """The weights of a run that are evaluated."""
         return getattr(run.files, self.options.weights)
 
-    def evaluations(self, run):
-        """[(EvaluationFiles, its result or None)] of a run."""
-        found = [EvaluationFiles(self.checkpoint(run), study) for study in self.studies]
-        return [(record, record.finished(run.recipe)) for record in found]
+    def records(self, run):
+        """[(EvaluationFiles, the record or None)] of a run."""
+        files = [EvaluationFiles(self.checkpoint(run), evaluation) for evaluation in self.evaluations]
+        return [(file, file.finished(run.recipe)) for file in files]
 
 
 def plan(name, args, more):
@@ -100,12 +103,42 @@ def plan(name, args, more):
             message = f"unrecognized arguments for {name}: {' '.join(more)}"
             raise BadInput(message + parser().meant(message))
         return Plan(grid)
-    script, *fixed = grid.table.evaluation
-    script, arguments = importlib.import_module(script), (*fixed, *more)
-    options = script.parser().parse_args([*arguments, "--table", name])
-    for one in ("data_dir", "out", "device", "workers"):
-        setattr(options, one, getattr(args, one))
-    return Plan(grid, script, options, arguments, tuple(evaluation.chosen_studies(options, script.studies)))
+    return evaluation_plan(grid, grid.table.evaluation, args, more)
+
+
+def plans_of(name, args, more):
+    """The Plans of a table: its own and, with --evaluate, one for each of these evaluations of its runs."""
+    if not args.evaluate:
+        return [plan(name, args, more)]
+    trained = plan(name, args, ())
+    table = trained.grid.table
+    if trained.script or table.kind == "steps" or any(row.variant for row in table.rows):
+        raise BadInput(f"--evaluate is for tables with a run a method and seed, as compare and table2, not for {name}")
+    table = dataclasses.replace(table, paper=("none",), remark="")  # the paper's numbers are of the trainings
+    grid = dataclasses.replace(trained.grid, table=table)
+    for kind in args.evaluate:
+        if kind not in evaluated.EVALUATIONS:
+            raise BadInput(f"--evaluate: {recipes.unknown_name('kind of evaluation', kind, evaluated.EVALUATIONS)}")
+    kinds = (evaluated.EVALUATIONS[kind] for kind in dict.fromkeys(args.evaluate))
+    return [trained, *(evaluation_plan(grid, kind, args, more) for kind in kinds)]
+
+
+def evaluation_plan(grid, evaluation, args, more):
+    """The Plan of a table whose cells show an evaluation: (its name in evaluated.SCRIPTS, its flags, ...)."""
+    kind, *flags = evaluation
+    script = evaluated.SCRIPTS[kind]
+    options = script.parser().parse_args([*flags, *more, "--device", args.device, "--workers", str(args.workers)])
+    if options.checkpoints:
+        raise BadInput(f"{grid.name} shows its own runs, not {options.checkpoints[0]}")
+    arguments = (*flags, *without_reference(more))
+    return Plan(grid, script, options, arguments, tuple(script.evaluations(options)))
+
+
+def without_reference(arguments):
+    """Flags of an evaluation without --reference, which changes what is shown, not what a run's evaluation does."""
+    shown = cli.Parser(add_help=False, allow_abbrev=False)
+    shown.add_argument("--reference")
+    return shown.parse_known_args(arguments)[1]
 
 
 # ---- launching ----
@@ -124,7 +157,7 @@ def jobs_of(plans, args):
             job = found.get(run.files.stem) or Job(run.recipe, run.files, (train_it,), (run.files.result,))
             if one.script:
                 evaluate_it = (one.script.__name__, (str(one.checkpoint(run)), *one.arguments, *shared))
-                missing = [path for record, _ in one.evaluations(run) for path in (record.result, record.images)]
+                missing = [path for files, _ in one.records(run) for path in (files.result, files.images)]
                 commands = tuple(dict.fromkeys((*job.commands, evaluate_it)))
                 job = dataclasses.replace(job, commands=commands, results=(*job.results, *missing))
             found[run.files.stem] = job
@@ -210,18 +243,26 @@ def render(one, args):
     """Write a plan's table, and its pictures, from what is there; print it."""
     grid = one.grid
     if one.script:
-        shown = False
-        for study in one.studies:
-            pairs = [(EvaluationFiles(one.checkpoint(run), study), run.recipe) for run in grid.runs()]
-            results = [result for record, recipe in pairs if (result := record.finished(recipe))]
-            shown |= evaluation.show(study, results, grid, one.options.weights)
-        if not shown:
-            print(f"### {grid.title}\n\nnothing is evaluated yet\n")
+        show_evaluations(one)
         return
     header, frame, runs = compared(grid)
     comparison.publish(header, frame, grid.out, seeing(grid).file_name, runs)
     if grid.table.kind == "demo" and len(runs):
         draw_demo(grid, args.data_dir)
+
+
+def show_evaluations(one):
+    """Write the tables and pictures of a plan's evaluations from the records that are there."""
+    shown = False
+    for evaluation in one.evaluations:
+        pairs = [(EvaluationFiles(one.checkpoint(run), evaluation), run.recipe) for run in one.grid.runs()]
+        records = [record for files, recipe in pairs if (record := files.finished(recipe))]
+        grid = one.grid.seeing(records)
+        if name := evaluated.publish(evaluation, records, grid, one.options.weights):
+            pictures.draw(evaluation, records, grid, name)
+            shown = True
+    if not shown:
+        print(f"### {one.grid.title}\n\nnothing is evaluated yet\n")
 
 
 def draw_demo(grid, data_dir):
@@ -243,7 +284,7 @@ def make(args, more):
         raise BadInput(f"unrecognized arguments for all tables together: {' '.join(more)}")
     if args.device == "auto" and args.launcher != "slurm" and set(names) & set(ALL) and (reason := unused_gpu()):
         raise BadInput(f"{reason}: mend that, or give --device cpu")
-    plans = [plan(name, args, more) for name in names]
+    plans = [one for name in names for one in plans_of(name, args, more)]
     for one in plans:
         make_folder(one.grid.out / "tables")
     jobs, failed = jobs_of(plans, args), []

@@ -1,5 +1,6 @@
 """What several test files use."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -39,6 +40,31 @@ def train_tiny(tmp_path, finished_runs):
         return json.loads((out / trainings.STEM.format(method, seed)).with_suffix(".json").read_text())
 
     return train
+
+
+@pytest.fixture
+def evaluated_demo(tmp_path, monkeypatch):
+    """evaluated_demo(evaluation, *flags): make the demo as a table that shows an evaluation; its Grid."""
+    import recipes
+    from scripts import tables
+    from scripts.grid import launcher
+    from scripts.grid.job import perform
+    from tests.table_grids import grid_of
+
+    def here(jobs, args):
+        for job in jobs:
+            assert perform(job.commands) == 0
+
+    def make(evaluation, *flags):
+        table = dataclasses.replace(recipes.TABLES["demo"], evaluation=evaluation)
+        monkeypatch.setitem(recipes.TABLES, "demo", table)
+        monkeypatch.setattr(launcher, "launch", here)
+        where = ["--out", tmp_path, "--data-dir", tmp_path / "images", "--device", "cpu", "--workers", "0"]
+        arguments = list(map(str, ["demo", *flags, *where]))
+        assert tables.main(arguments) == 0
+        return grid_of(tmp_path, *arguments)
+
+    return make
 
 
 @pytest.fixture(scope="session", params=["cifar100", "tiny_imagenet"])

@@ -13,7 +13,7 @@ import data
 import eval_affine
 import recipes
 from data import affine
-from engine import evaluation, files
+from engine import files
 
 
 def random_images(rng, count, height, width):
@@ -165,7 +165,7 @@ def test_the_draws_follow_from_seed_set_and_image_alone():
 def evaluate(tmp_path, *given, data_dir=None):
     """The exit status of eval_affine.py."""
     arguments = [*map(str, given), "--data-dir", str(data_dir or tmp_path), "--device", "cpu", "--workers", "0"]
-    return evaluation.main(eval_affine.parser(), eval_affine.studies, arguments)
+    return eval_affine.main(arguments)
 
 
 def record(tmp_path, name="affine", run="digits/preactresnet18/none/seed0"):

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ import data
 import eval_activations
 import models
 import recipes
-import train
-from engine import evaluation, files
+from engine import files
 from eval_activations import Activations
-from scripts.grid import grids
+from scripts.figures import evaluated
+from scripts.figures.evaluated import channels
+from tests.table_grids import grid_of
 
 STAGES = ["conv1", "layer1", "layer2", "layer3", "layer4"]
 RUN = "digits/preactresnet18/none/seed0"
@@ -24,7 +26,7 @@ RUN = "digits/preactresnet18/none/seed0"
 def evaluate(tmp_path, *given, data_dir=None):
     """The exit status of eval_activations.py."""
     arguments = [*map(str, given), "--data-dir", str(data_dir or tmp_path), "--device", "cpu", "--workers", "0"]
-    return evaluation.main(eval_activations.parser(), eval_activations.studies, arguments)
+    return eval_activations.main(arguments)
 
 
 def record(tmp_path, name="activations", run=RUN):
@@ -107,11 +109,11 @@ def test_interrupted_and_continued(measure, tmp_path, train_tiny, monkeypatch):
     seen = []
     plain = Activations.evaluate
 
-    def interrupted(self, task, subject, x, y, rows):
+    def interrupted(self, task, x, y, rows, sums):
         seen.append(len(y))
         if len(seen) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return plain(self, task, subject, x, y, rows)
+        return plain(self, task, x, y, rows, sums)
 
     monkeypatch.setattr(Activations, "evaluate", interrupted)
     assert evaluate(tmp_path, *given) == 128 + signal.SIGTERM
@@ -128,13 +130,13 @@ def test_interrupted_and_continued(measure, tmp_path, train_tiny, monkeypatch):
 def test_stages_of_the_other_networks(model, measure):
     options = {"width": 2} if model == "wrn28_10" else {"stem": "cifar"}
     net = models.build(model, 10, **options).eval()
-    study = Activations(eval_activations.parser().parse_args(["x", *measure]))
-    study.totals, x = {}, torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
-    subject = evaluation.Subject(None, None, net, [0, 1], [], (0.5,) * 3, (0.5,) * 3, torch.device("cpu"))
-    study.evaluate("clean", subject, x, torch.zeros(2, dtype=torch.long), None)
+    (activations,) = eval_activations.evaluations(eval_activations.parser().parse_args(["x", *measure]))
+    activations.subject = SimpleNamespace(net=net, test=[0, 1], mean=(0.5,) * 3, std=(0.5,) * 3)
+    x, sums = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8), {}
+    activations.evaluate("clean", x, torch.zeros(2, dtype=torch.long), None, sums)
     shapes = net.shapes(32)[1:]
-    found = {name: len(values) for name, values in study.totals.items() if name.endswith("magnitude")}
-    assert found == {f"{stage}/magnitude": shape[0] for stage, shape in zip(STAGES, shapes)}
+    magnitudes = {name: len(values) for name, values in sums.items() if name.endswith("magnitude")}
+    assert magnitudes == {f"{stage}/magnitude": shape[0] for stage, shape in zip(STAGES, shapes)}
 
 
 def test_curves_are_a_row_a_channel_sorted_within_stage_and_run():
@@ -144,7 +146,7 @@ def test_curves_are_a_row_a_channel_sorted_within_stage_and_run():
 
     both = {"magnitude": [3.0, 1.0], "relu": [2.0, 0.5]}
     official = {"magnitude": [1.0, -4.0, -5.0]}
-    table = eval_activations.curves([made("none", 0, conv1=both, layer1=official), made("cutmix", 2, conv1=both)])
+    table = channels([made("none", 0, conv1=both, layer1=official), made("cutmix", 2, conv1=both)])
     columns = ["dataset", "model", "method", "seed", "stage", "channel_rank", "magnitude", "relu"]
     assert list(table.columns) == columns and len(table) == 7
     part = table[(table.method == "cutmix") & (table.seed == 2)]
@@ -154,18 +156,15 @@ def test_curves_are_a_row_a_channel_sorted_within_stage_and_run():
     ]
     signed = table[table.stage == "layer1"]
     assert signed.magnitude.tolist() == [1.0, -4.0, -5.0] and signed.relu.isna().all()
-    assert eval_activations.curves([]).empty
+    assert channels([]).empty
 
 
 SMALL = ["--width", 4, "--epochs", 1, "--train-per-class", 4, "--batch-size", 20]
 
 
-def test_a_table_is_printed_and_drawn(tmp_path, capsys):
-    given = ["--table", "demo", "--seeds", 2, "--methods", "none", "mixup", "--out", tmp_path, *SMALL]
-    grid = grids.grid_of(eval_activations.parser().parse_args(list(map(str, given))))
-    for run in grid.runs():
-        train.run(run.recipe, data_dir=tmp_path, out=run.files.out, device="cpu", quiet=True)
-    assert evaluate(tmp_path, *given, "--limit", 50) == 0
+def test_a_table_is_printed_and_drawn(tmp_path, capsys, monkeypatch, evaluated_demo):
+    given = ["--seeds", 2, "--methods", "none", "mixup", *SMALL, "--limit", 50]
+    grid = evaluated_demo(("activations",), *given)
     printed = capsys.readouterr().out
     rows = {line.split("|")[1].strip(): line for line in printed.splitlines() if line.startswith("| conv1")}
     assert list(rows) == ["conv1 mean", "conv1 median", "conv1 maximum"]
@@ -173,7 +172,7 @@ def test_a_table_is_printed_and_drawn(tmp_path, capsys):
     curves = [
         json.loads(path.with_name(path.name.replace("seed0", f"seed{seed}")).read_text())["curves"] for seed in (0, 1)
     ]
-    mean, median = (np.mean([f(one["conv1"]["magnitude"]) for one in curves]) for f in (np.mean, np.median))
+    mean, median = (np.mean([f(stages["conv1"]["magnitude"]) for stages in curves]) for f in (np.mean, np.median))
     assert f"{mean:.3f} ± " in rows["conv1 mean"] and f"{median:.3f} ± " in rows["conv1 median"]
     pictures = sorted(path.suffix for path in (tmp_path / "figures").iterdir() if "activations" in path.name)
     assert pictures == [".pdf", ".png", ".txt"]
@@ -183,14 +182,14 @@ def test_a_table_is_printed_and_drawn(tmp_path, capsys):
 
 def test_figure_6_shows_two_of_the_stages(tmp_path, monkeypatch):
     drawn = {}
-    monkeypatch.setattr(
-        eval_activations.figures, "activation_curves", lambda table, path, *_: drawn.update({path: table})
-    )
+    monkeypatch.setattr(evaluated.charts, "activation_curves", lambda table, path, *_: drawn.update({path: table}))
     run = {"dataset": "cifar100", "model": "wrn28_10", "method": "none", "seed": 0, "images": 9}
-    records = [run | {"curves": {stage: {"magnitude": [1.0]} for stage in STAGES[:4]}}]
+    curves = {stage: {"magnitude": [1.0]} for stage in STAGES[:4]}
+    records = [run | {"setting": {"official": False}, "curves": curves}]
     for name in ("figure6", "figure14"):
-        Activations(eval_activations.parser().parse_args(["--table", name])).draw(records, name, None, "")
-    assert list(drawn["figure6"].stage) == ["layer1", "layer2"] and list(drawn["figure14"].stage) == STAGES[:4]
+        evaluated.draw(Activations(official=False), records, grid_of(tmp_path, name), name)
+    drawn = {path.name: list(table.stage) for path, table in drawn.items()}
+    assert drawn == {"figure6": ["layer1", "layer2"], "figure14": STAGES[:4]}
 
 
 def test_real_images(real_checkpoint, tmp_path):

@@ -1,8 +1,8 @@
 """Corrupted test sets, generated and released; E_c and mCE; what is kept; what is refused."""
 
-import argparse
 import json
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -19,9 +19,11 @@ import eval_corruption
 import recipes
 from data import DataError, corrupted, corruptions
 from data.loaders import MemoryLoader, Pool
-from engine import evaluation
 from engine.files import BadInput
-from scripts.grid import grids
+from engine.mce import References
+from engine.subject import load_subject
+from eval_corruption import GeneratedCorruption
+from scripts.figures import contact_sheet
 
 TWO = {"brightness": "weather", "impulse_noise": "noise"}  # one draws random numbers, one does not
 SCORED = tuple(corruptions.SCORED)
@@ -64,7 +66,7 @@ def run(path, root, *flags):
 
 
 def subject_of(path, root):
-    return evaluation.load_subject(path, argparse.Namespace(data_dir=root, workers=0, limit=None, device="cpu"))
+    return load_subject(path, root, "cpu")
 
 
 def refused(capsys, *given):
@@ -116,30 +118,41 @@ def test_sums_are_plain_sums_over_severities():
     assert eval_corruption.sums_of(cases, corruptions.HELD_OUT) == dict.fromkeys(corruptions.HELD_OUT, 495.0)
 
 
-def test_mce_is_the_mean_of_ratios_to_the_mean_reference():
-    references = [record(100.0), record(300.0)]
+def references(tmp_path, *records):
+    """The References of records."""
+    for i, made in enumerate(records):
+        (tmp_path / f"seed{i}.best.corruption.json").write_text(json.dumps(made))
+    return References(tmp_path, "best", "corruption")
+
+
+def test_mce_is_the_mean_of_ratios_to_the_mean_reference(tmp_path):
+    two = references(tmp_path, record(100.0), record(300.0))
     expected = np.mean([100 * (50 + i) / (200 + i) for i in range(15)])
-    assert eval_corruption.mce(record(50.0), references, ["x", "y"]) == pytest.approx(expected, rel=1e-12)
-    assert eval_corruption.mce(record(50.0), [record(50.0)], ["x"]) == pytest.approx(100, rel=1e-12)
+    assert two.mce(record(50.0)) == pytest.approx(expected, rel=1e-12)
+    assert two.in_words() == "preactresnet18 No Mixup, 2 runs"
+    (tmp_path / "same").mkdir()
+    assert references(tmp_path / "same", record(50.0)).mce(record(50.0)) == pytest.approx(100, rel=1e-12)
 
 
 @pytest.mark.parametrize(
     "reference, words",
     [
-        (record(1.0, source="b"), "x.json is of b, 10 images; what is to be shown is of a, 10 images"),
-        (record(1.0, images=9), "x.json is of a, 9 images"),
-        (record(0.0), "x.json makes no error under gaussian_noise: there is no mCE"),
+        (record(1.0, source="b"), "seed0.*json is of b, 10 images; what is to be shown is of a, 10 images"),
+        (record(1.0, images=9), "seed0.*json is of a, 9 images"),
+        (record(0.0), "makes no error under gaussian_noise: there is no mCE"),
     ],
 )
-def test_references_that_do_not_fit(reference, words):
+def test_references_that_do_not_fit(tmp_path, reference, words):
     with pytest.raises(BadInput, match=words):
-        eval_corruption.mce(record(5.0), [reference], ["x.json"])
+        references(tmp_path, reference).mce(record(5.0))
 
 
 def test_two_sources_do_not_go_into_one_row():
-    assert eval_corruption.sources([record(1.0), record(2.0), record(3.0, "b", dataset="cifar10")]) == ["a", "b"]
+    remark = GeneratedCorruption().remark
+    records = [record(1.0), record(2.0), record(3.0, "b", dataset="cifar10")]
+    assert remark(records) == "Images: a; b."
     with pytest.raises(BadInput, match="records of a and of b do not go into one row"):
-        eval_corruption.sources([record(1.0), record(2.0, "b")])
+        remark([record(1.0), record(2.0, "b")])
 
 
 # --- generated ------------------------------------------------------------------------------------------------------
@@ -205,7 +218,7 @@ def test_every_corruption_end_to_end_with_the_held_out_apart(tmp_path, capsys):
     errors = [found["cases"][f"{name}-{s}"]["error"] for name in SCORED for s in range(1, 6)]
     assert found["mean_error"] == pytest.approx(np.mean(errors), rel=1e-12)
     printed = capsys.readouterr().out
-    assert "corruption-held_out-limit5" in printed and "| spatter (held out) |" in printed
+    assert "corruption-held_out-limit5" in printed and "\nspatter (held out) " in printed
     assert "Images: digits-c-like (generated from the test set, 32 px table, png, seed 0)." in printed
     kept = list((tmp_path / ".cache" / "corrupted").iterdir())
     assert len(kept) == 95 and all("5images" in one.name for one in kept)
@@ -456,7 +469,7 @@ def test_mce_is_printed_and_not_recorded(tmp_path, capsys, two):
         assert eval_corruption.main(given) == 0
         printed = capsys.readouterr().out
         value = np.mean([100 * two["sums"][name] / one["sums"][name] for name in TWO])
-        assert f"| mCE (of preactresnet18 No Mixup, 1 run) | {value:.2f} (1) |" in printed
+        assert re.search(rf"^mCE \(of preactresnet18 No Mixup, 1 run\) +{value:.4g}$", printed, re.MULTILINE)
     assert record.read_bytes() == before
 
 
@@ -472,7 +485,10 @@ def test_references_that_are_none(tmp_path, capsys, two):
     other, _ = run(path, tmp_path, "--limit", 3, "--storage", "jpeg85")
     assert other["setting"]["storage"] == "jpeg85"
     jpeg = tmp_path / "a" / "seed0.best.corruption-storagejpeg85-limit3.json"
+    path = untrained(tmp_path / "c")
+    given[0] = path
     assert "jpeg85, seed 0), 3 images; what is to be shown is of digits-c-like" in refused(capsys, *given, jpeg)
+    assert not list((tmp_path / "c").glob("*.json")), "refused before the first image"
 
 
 @pytest.mark.parametrize(
@@ -483,7 +499,6 @@ def test_references_that_are_none(tmp_path, capsys, two):
         ("--released there --corruption-seed 2", "--corruption-seed is about generated images"),
         ("--released there --no-keep", "--no-keep is about generated images"),
         ("--released there", "digits has no released corrupted set, cifar10, cifar100, tiny_imagenet, imagenet have"),
-        ("--contact-sheet digits", "--contact-sheet shows generated images and evaluates nothing"),
     ],
 )
 def test_flags_that_are_refused(tmp_path, capsys, given, words):
@@ -499,13 +514,10 @@ def test_impossible_values_are_refused_by_the_parser(capsys, flags):
     assert stopped.value.code == 2 and capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_table_is_written_and_drawn(tmp_path, two):
-    args = ["--table", "demo", "--methods", "none", "mixup", "--seeds", "1", "--limit", "4", "--out", str(tmp_path)]
-    args += ["--data-dir", str(tmp_path / "images"), "--workers", "0"]
-    grid = grids.grid_of(eval_corruption.parser().parse_args(args))
-    for run in grid.runs():
-        save_checkpoint(run.files.best, run.recipe, 10)
-    assert eval_corruption.main(args) == 0
+def test_a_table_is_written_and_drawn(tmp_path, two, evaluated_demo):
+    few = ["--epochs", "1", "--width", "4", "--train-per-class", "4", "--batch-size", "20"]
+    given = ["--methods", "none", "mixup", "--seeds", "1", *few, "--limit", "4"]
+    evaluated_demo(("corruption",), *given)
     (table,) = (tmp_path / "tables").glob("*-corruption-limit4.md")
     text = table.read_text()
     assert "| PreActResNet18, digits | No Mixup | Input Mixup |" in text and "\n| brightness | " in text
@@ -515,15 +527,22 @@ def test_a_table_is_written_and_drawn(tmp_path, two):
     assert "digits-c-like (generated" in figure.with_suffix(".txt").read_text()
     kept = list((tmp_path / "images" / ".cache" / "corrupted").iterdir())
     assert len(kept) == 10
+    reference = next(tmp_path.rglob("none/seed0.best.corruption-limit4.json"))
+    evaluated_demo(("corruption",), *given, "--reference", reference)
+    assert "| mCE (of preactresnet18 No Mixup, 1 run) |" in table.read_text()
 
 
-def test_contact_sheet(tmp_path, capsys, two):
-    assert eval_corruption.main(["--contact-sheet", "digits", "--out", str(tmp_path), "--workers", "0"]) == 0
-    assert {one.name for one in (tmp_path / "figures").iterdir()} == {
+def test_contact_sheet(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(contact_sheet, "SCORED", TWO)
+    assert contact_sheet.main(["digits", "--out", str(tmp_path), "--workers", "0"]) == 0
+    assert {file.name for file in (tmp_path / "figures").iterdir()} == {
         f"corruptions-digits.{suffix}" for suffix in ("png", "pdf", "txt")
     }
     assert "Images: digits-c-like (generated" in capsys.readouterr().out
-    assert "dataset must be one of" in refused(capsys, "--contact-sheet", "mnist")
+    assert contact_sheet.main(["digits", "--corruption-seed", "-1"]) == 2
+    with pytest.raises(SystemExit) as stopped:
+        contact_sheet.main(["mnist"])
+    assert stopped.value.code == 2
 
 
 IMAGES = os.environ.get("PATCHUP_DATA")

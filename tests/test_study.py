@@ -58,19 +58,20 @@ def finish(run, error=80.0):
 def evaluate(plans, run, *kinds):
     """Write the records of the evaluations of a run, by default of all."""
     for plan in (plan for plan in plans if plan.script):
-        for files, _ in plan.evaluations(run):
-            if files.study.kind in (kinds or records.KINDS):
+        for files, _ in plan.records(run):
+            if files.evaluation.kind in (kinds or records.KINDS):
                 result = {"cases": {"clean": {"error": 75.0, "nll": 1 / 3, "ece": 0.1}}, "images": 40, "seconds": 36.0}
-                result |= {"evaluation": files.study.kind, "setting": files.study.setting}
-                if files.study.kind == "activations":
+                result |= {"evaluation": files.evaluation.kind, "setting": files.evaluation.setting}
+                if files.evaluation.kind == "activations":
                     result["curves"] = {"conv1": {"magnitude": [2.0, 1.0]}}
-                if files.study.kind == "corruption":
+                if files.evaluation.kind == "corruption":
                     result |= {"sums": {"fog": 400.0}, "mean_error": 80.0, "source": "generated"}
-                if files.study.kind in ("affine", "fgsm", "table5", "converged"):
+                if files.evaluation.kind in ("affine", "fgsm", "table5", "converged"):
                     numbers = study_records.evaluations(study_records.result_of(recipes.used(run.recipe), 80.0, 80.0))
-                    result["cases"] = numbers[files.study.kind]["cases"]
+                    result["cases"] = numbers[files.evaluation.kind]["cases"]
                 files.result.write_text(json.dumps(result | {"recipe": recipes.used(run.recipe)}))
-                np.savez_compressed(files.images, **{"clean/confidence": np.full(40, 0.25)})
+                arrays = {"labels": np.zeros(40, np.int64), "clean/confidence": np.full(40, 0.25)}
+                np.savez_compressed(files.images, **arrays)
 
 
 def measure_diversity(run):
@@ -260,10 +261,8 @@ def test_without_any_run_and_with_a_damaged_one(tmp_path, capsys):
     run = runs_of(plans)["none", ""]
     finish(run)
     evaluate(plans, run, "activations")
-    path = run.files.last.with_name("seed0.last.activations.npz")
-    path.write_bytes(b"PK")
-    assert study.main(given) == 2
-    assert f"{path} is damaged" in capsys.readouterr().err
+    run.files.last.with_name("seed0.last.activations.npz").write_bytes(b"PK")
+    assert "activations" not in next(study.local_records(plans, "cpu")).evaluations, "it is to be evaluated again"
     run.files.result.write_text("{")
     assert study.main(given) == 2
     error = capsys.readouterr().err

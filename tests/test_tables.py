@@ -310,7 +310,7 @@ def test_table_8_is_timed_once_on_this_device(tmp_path, capsys, monkeypatch):
 
 
 def test_a_table_of_an_evaluation_is_trained_evaluated_and_rendered(tmp_path, monkeypatch, capsys):
-    table = recipes.Table("Affine", ("digits",), ("preactresnet18",), methods=("none",), evaluation=("eval_affine",))
+    table = recipes.Table("Affine", ("digits",), ("preactresnet18",), methods=("none",), evaluation=("affine",))
     monkeypatch.setitem(recipes.TABLES, "table4", table)
     given = ["table4", "--width", "4", "--epochs", "1", "--seeds", "1", "--geometry", "modern", "--limit", "50"]
     given += ["--out", str(tmp_path), "--data-dir", str(tmp_path), "--device", "cpu"]

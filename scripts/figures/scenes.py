@@ -1,6 +1,5 @@
 """What illustrations are drawn from: images, a network, and the draws of the code that trains."""
 
-import argparse
 import dataclasses
 import functools
 import itertools
@@ -12,9 +11,10 @@ from torch import nn
 
 import data
 import recipes
-from engine import cli, evaluation
+from engine import cli
 from engine.device import select_device
 from engine.files import BadInput
+from engine.subject import images_folder, load_subject
 from regularizers.patchup import adjusted_gamma
 from scripts.figures.demo_figures import own_share, regularizer_at, to_pixels
 from scripts.figures.panels import in_print
@@ -87,13 +87,13 @@ def scene_of(args):
     if args.checkpoint:
         if given:
             raise BadInput(f"{recipes.flag(next(iter(given)))} is what --checkpoint says: leave it out")
-        subject = evaluation.load_subject(args.checkpoint, argparse.Namespace(**vars(args), limit=None))
+        subject = load_subject(args.checkpoint, args.data_dir, args.device, args.workers)
         recipe, net = subject.recipe, subject.net
     else:
         dataset, model = given.pop("dataset", "digits"), given.pop("model", "preactresnet18")
         images = str((args.data_dir or cli.DATA_DIR).resolve())
         recipe = recipes.resolve(dataset, model, "patchup_hard", args.seed, images, **given)
-    folder = evaluation.images_folder(recipe, args.data_dir)
+    folder = images_folder(recipe, args.data_dir)
     recipe = dataclasses.replace(recipe, padding=0, flip=False)
     if args.checkpoint:
         datasets = recipes.datasets(recipe, folder, args.workers)

@@ -9,6 +9,7 @@ import pandas as pd
 import data
 import models
 import recipes
+import regularizers
 from engine import cli, folders
 from engine.files import ROOT, BadInput
 from engine.runs import RunFiles
@@ -175,8 +176,13 @@ def grid_of(args, name=None):
 
 
 def _chosen(given, table, name, axis):
-    """The names on an axis of a table that a command line gives, in the table's order; all where it gives none."""
-    known = getattr(table, axis)
+    """The names on an axis of a table that a command line gives, in the table's order; by default all.
+
+    A table that shows an evaluation takes any method.
+    """
+    shown = known = getattr(table, axis)
+    if axis == "methods" and table.evaluation and not table.variants:  # the paper's selection is the default
+        known = tuple(dict.fromkeys(("none", *shown, *regularizers.METHODS)))
     if axis == "models" and table.kind == "any":
         known += tuple(dict.fromkeys(name for name in given or () if models.is_library_name(name)))
     if not given and table.kind == "any":
@@ -184,7 +190,7 @@ def _chosen(given, table, name, axis):
     for value in given or ():
         if value not in known:
             raise BadInput(f"{name}: {recipes.unknown_name(axis.removesuffix('s'), value, known)}")
-    return tuple(value for value in known if value in (given or known))
+    return tuple(value for value in known if value in (given or shown))
 
 
 def _overrides(args, table, out, name):

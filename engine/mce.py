@@ -1,0 +1,66 @@
+"""mCE: errors under corruptions relative to those of reference networks (Hendrycks and Dietterich, 2019)."""
+
+import numpy as np
+
+import recipes
+from engine.files import BadInput, read_json
+
+
+class References:
+    """The corruption records that mCE is relative to: the one at path, or all of this name in a folder.
+
+    In a folder the same command may still make them: then it holds the checkpoints, with these weights. Raises BadInput
+    where there is neither, or something else.
+    """
+
+    def __init__(self, path, weights, name):
+        self.path, self.pattern = path, f"*.{weights}.{name}.json"
+        if not path.exists():
+            raise BadInput(f"--reference {path} is missing")
+        if not self.existing() and not any(path.rglob(f"*.{weights}.pt")):
+            raise BadInput(self.missing)
+
+    @property
+    def missing(self):
+        """What is wrong where there are none."""
+        return f"--reference {self.path} holds no {self.pattern}: evaluate it in the same way first"
+
+    def existing(self):
+        """{path: record} of those that are there."""
+        paths = sorted(self.path.rglob(self.pattern)) if self.path.is_dir() else [self.path]
+        records = {path: read_json(path, maker="eval_corruption.py", remedy="") for path in paths}
+        for path, record in records.items():
+            if not {"source", "sums", "images", "model", "method"} <= record.keys():
+                raise BadInput(f"--reference {path} is no record of eval_corruption.py")
+        return records
+
+    def require_images(self, source, images):
+        """Raise BadInput, naming the reference, where one is of other images than so many of a source."""
+        for path, record in self.existing().items():
+            if (record["source"], record["images"]) != (source, images):
+                words = f"{record['source']}, {record['images']} images"
+                raise BadInput(f"--reference {path} is of {words}; what is to be shown is of {source}, {images} images")
+
+    def mce(self, record):
+        """The mean over corruptions of 100 E_c / E_c of the references, whose E_c are averaged first.
+
+        Raises BadInput, naming the reference, where it is of other images, or makes no error to divide by.
+        """
+        self.require_images(record["source"], record["images"])
+        sums = [reference["sums"] for reference in self.existing().values()]
+        if not sums:
+            raise BadInput(self.missing)
+        ratios = []
+        for name, error in record["sums"].items():
+            divisor = np.mean([reference[name] for reference in sums])
+            if divisor == 0:
+                raise BadInput(f"--reference {self.path} makes no error under {name}: there is no mCE")
+            ratios.append(100 * error / divisor)
+        return float(np.mean(ratios))
+
+    def in_words(self):
+        """Their networks and methods and their number, as `wrn28_10 No Mixup, 5 runs`."""
+        records = self.existing().values()
+        pairs = ((record["model"], record["method"]) for record in records)
+        names = dict.fromkeys(f"{model} {recipes.LABELS.get(method, method)}" for model, method in pairs)
+        return f"{' and '.join(names)}, {len(records)} run{'s' * (len(records) > 1)}"
