@@ -26,12 +26,12 @@ WIDE = {"layers": (0, 1, 2, 3), "block_size": (7, 7, 5, 3), "epochs": 400, "mile
 RESNET = WIDE | {"stems": STEMS}
 
 MODELS = {
-    "preactresnet18": Network(partial(preactresnet, 18), **PREACT),
-    "preactresnet34": Network(partial(preactresnet, 34), **PREACT),
-    "wrn28_10": Network(wrn28, hole=8, **WIDE),
-    "resnet50": Network(partial(resnet, 50), **RESNET),
-    "resnet101": Network(partial(resnet, 101), **RESNET),
-    "resnet152": Network(partial(resnet, 152), **RESNET),
+    "preactresnet18": Network(partial(preactresnet, 18), "PreActResNet18", **PREACT),
+    "preactresnet34": Network(partial(preactresnet, 34), "PreActResNet34", **PREACT),
+    "wrn28_10": Network(wrn28, "WRN-28-10", hole=8, **WIDE),
+    "resnet50": Network(partial(resnet, 50), "ResNet50", **RESNET),
+    "resnet101": Network(partial(resnet, 101), "ResNet101", **RESNET),
+    "resnet152": Network(partial(resnet, 152), "ResNet152", **RESNET),
 }
 
 __all__ = [

@@ -13,6 +13,7 @@ class Network:
     """All that is known of a network; what follows from None is found by looking at its maps.
 
     make: (num_classes, **options) -> OpenNet; its keyword arguments are what a recipe may choose, with their defaults.
+    title: its name in print.
     layers: the stages that PatchUp and Manifold Mixup draw from, 0 the image.
     block_size: side of PatchUp's blocks in features, one for all layers or one for each from layer 1 on.
     stems: choices of the option `stem`: the default below 64 pixels, then that from 64 pixels on.
@@ -21,6 +22,7 @@ class Network:
     """
 
     make: Callable
+    title: str = ""
     layers: tuple | None = None
     block_size: int | tuple | None = None
     stems: tuple = ()

@@ -1,6 +1,7 @@
 """Recipes of runs: their fields, the paper's values, and the grids of its tables and figures."""
 
 from recipes import tables
+from recipes.names import LABELS, printed
 from recipes.paper import sites
 from recipes.recipe import (
     OPTIONS,
@@ -25,7 +26,7 @@ from recipes.recipe import (
     used,
 )
 from recipes.study import DESIGNS, EVALUATED_SEEDS, STUDIES, Design, table_name
-from recipes.tables import LABELS, PAPER_AFFINE, PAPER_ROBUST, Metric, Row, Table
+from recipes.tables import PAPER_AFFINE, PAPER_ROBUST, Metric, Row, Table
 
 TABLES = tables.TABLES | {
     table_name(scale, part): table for scale, parts in STUDIES.items() for part, table in parts.items()
@@ -57,6 +58,7 @@ __all__ = [
     "network",
     "objects",
     "overrides_of",
+    "printed",
     "regularizer",
     "resolve",
     "restore",

@@ -6,20 +6,9 @@ from typing import NamedTuple
 import data
 import models
 import regularizers
+from recipes.names import printed
 from recipes.paper import SMALL
 
-LABELS = {  # as the paper writes them
-    "none": "No Mixup",
-    "mixup": "Input Mixup",
-    "manifold_mixup": "ManifoldMixup",
-    "cutout": "Cutout",
-    "dropblock": "DropBlock",
-    "cutmix": "CutMix",
-    "puzzlemix": "Puzzle Mix",
-    "patchup_soft": "Soft PatchUp",
-    "patchup_hard": "Hard PatchUp",
-    "feature_cutmix": "Feature CutMix",  # of Table 3
-}
 PREACT = ("preactresnet18", "preactresnet34")
 PAPER_ROBUST = ("manifold_mixup", "cutout", "dropblock", "cutmix", "puzzlemix", "patchup_soft", "patchup_hard")
 PAPER_AFFINE = ("cutout", "cutmix", "manifold_mixup", "puzzlemix", "patchup_soft", "patchup_hard")  # and Figures 6, 14
@@ -47,7 +36,7 @@ class Row:
     @property
     def label(self):
         """How the row is headed."""
-        return LABELS.get(self.method, self.method) + (f", {self.words}" if self.words else "")
+        return printed(self.method) + (f", {self.words}" if self.words else "")
 
 
 @dataclass(frozen=True)

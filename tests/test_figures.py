@@ -327,7 +327,7 @@ def test_a_figure_can_be_read_in_print(name, tmp_path, drawn):
         assert picture.info["dpi"][0] >= 200 and picture.width / charts.DPI == pytest.approx(width, abs=0.01)
         assert picture.height / charts.DPI < charts.TALL
     seen = texts(drawn[0])
-    assert {recipes.LABELS[method] for method in METHODS} <= {text.get_text() for text in seen}
+    assert {recipes.printed(method) for method in METHODS} <= {text.get_text() for text in seen}
     assert min(text.get_fontsize() for text in seen) >= 7
     boxes = [text.get_window_extent() for text in seen]
     for box in boxes:

@@ -135,8 +135,8 @@ def test_one_file_and_one_label_are_a_method_that_trains(tmp_path):
     for file in ROOT.glob("*.py"):
         shutil.copy(file, tmp_path)
     (tmp_path / "regularizers/noise.py").write_text(NOISE)
-    text = (tmp_path / "recipes/tables.py").read_text()
-    (tmp_path / "recipes/tables.py").write_text(text.replace("LABELS = {", 'LABELS = {\n    "a_noise": "Noise",', 1))
+    text = (tmp_path / "recipes/names.py").read_text()
+    (tmp_path / "recipes/names.py").write_text(text.replace("LABELS = {", 'LABELS = {\n    "a_noise": "Noise",', 1))
     command = [sys.executable, "train.py", "--dataset", "digits", "--model", "preactresnet18", "--method", "a_noise"]
     command += ["--alpha", "0.2", "--width", "4", "--epochs", "1", "--device", "cpu", "--out", str(tmp_path / "runs")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

@@ -55,7 +55,7 @@ def cost(network, methods):
             for case, row in rows.items():
                 method, *layer = case.split()
                 if method in methods:
-                    name = " ".join((recipes.LABELS[method], *layer))
+                    name = " ".join((recipes.printed(method), *layer))
                     words.append(f"{name} {row['over_none']:.2f} (own operations {100 * row['own'] / step:.1f} %)")
         except (TypeError, KeyError, AttributeError) as error:
             raise BadInput(f"{path} has no steps of methods and of none ({error})") from error
@@ -78,7 +78,7 @@ def diversity(network):
                 for mixed, what, mean in record.diversity
                 if (mixed, what) == (method, measure)
             ]
-            numbers += [f"{recipes.LABELS[method]} {np.mean(values):.2f}"] if values else []
+            numbers += [f"{recipes.printed(method)} {np.mean(values):.2f}"] if values else []
         words += [f"{name}: {', '.join(numbers)}"] if numbers else []
     return "; ".join(words)
 
@@ -92,5 +92,5 @@ def confidence(network):
             for record in network.cells(MAIN).get((method, ""), {}).values()
             if "confidence" in record.evaluations.get("activations", ())
         ]
-        numbers += [f"{recipes.LABELS[method]} {np.mean(gaps):+.1f}"] if gaps else []
+        numbers += [f"{recipes.printed(method)} {np.mean(gaps):+.1f}"] if gaps else []
     return f"mean confidence minus accuracy, in points: {', '.join(numbers)}" if numbers else ""

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import recipes
 from scripts.claims.measures import MEASURES
 from scripts.claims.records import trained
-from scripts.grid.comparison import NAMES
 from scripts.grid.statistics import AdditiveModel
 
 MAIN = ("methods",)
@@ -40,7 +39,7 @@ class Network:
     @property
     def name(self):
         """As `cpu, PreActResNet18`."""
-        return f"{self.scale}, {NAMES[self.model]}"
+        return f"{self.scale}, {recipes.printed(self.model)}"
 
     def _cells(self, group):
         """{cell: {seed: RunRecord}} of a group of parts; a run that several rows show stands at the first."""

@@ -12,7 +12,6 @@ from scripts.claims.measured import measurements
 from scripts.claims.measures import MEASURES
 from scripts.claims.network import MAIN
 from scripts.claims.tables import as_csv
-from scripts.grid import comparison
 from scripts.grid.statistics import UNEQUAL
 
 RULE = f"""\
@@ -84,7 +83,7 @@ def opening(network, judgements):
     images = result["images"]["train"] // result["classes"]
     mixups = [other for other in ("mixup", MANIFOLD) if other in network.design.methods]
     return [
-        f"**Where**: {images} training images a class of CIFAR-100, {comparison.NAMES[network.model]} of width "
+        f"**Where**: {images} training images a class of CIFAR-100, {recipes.printed(network.model)} of width "
         f"{recipe['width']}, {recipe['epochs']} epochs; its test error without mixing is {error}, "
         f"that of the paper's network {theirs:.1f} %. {effort.runs} of {effort.wanted} runs are done.",
         f"**Over no mixing**: {ahead(network, NONE)}.",
@@ -98,10 +97,10 @@ def ahead(network, other, name=False):
     """How Soft and Hard PatchUp compare with another method on test error, in words."""
     table2 = TABLE2._replace(model=network.model)
     findings = {method: finding(network, pair("error", method, other, 0, table2)) for method in PATCHUP}
-    words = " and ".join(f"{recipes.LABELS[method]} {lead(part)}" for method, part in findings.items())
+    words = " and ".join(f"{recipes.printed(method)} {lead(part)}" for method, part in findings.items())
     if all(math.isnan(part.pooled.mean) for part in findings.values()):
         words = f"not compared yet; in the paper {words}"
-    return f"against {recipes.LABELS[other]} " * name + words
+    return f"against {recipes.printed(other)} " * name + words
 
 
 def lead(part):

@@ -6,9 +6,10 @@ import io
 import numpy as np
 import pandas as pd
 
+import recipes
 from scripts.claims.catalogue import TABLE2
 from scripts.claims.network import MAIN
-from scripts.figures.charts import NAMES, PAGE, PRINT, Line2D, plt, styles
+from scripts.figures.charts import PAGE, PRINT, Line2D, plt, styles
 from scripts.grid.statistics import Interval, t_interval
 
 DPI = 150
@@ -105,7 +106,7 @@ def whiskers(axis, rows):
         axis.plot(place, row.mean, **looks[method].line() | {"linestyle": "none"})
         for value in str(getattr(row, "seeds", "")).split():
             axis.plot(place + 0.2, float(value), ".", color="0.5", markersize=3)
-    names = [NAMES[method] for method in looks]
+    names = [recipes.printed(method) for method in looks]
     axis.set_xticks(range(len(names)), names, fontsize=6.5, rotation=35, ha="right", rotation_mode="anchor")
     axis.grid(axis="y")
 
@@ -134,7 +135,7 @@ def draw_sizes(frame):
         axis.set_xticks(range(len(places)), [f"{images}\n({epochs[images]} epochs)" for images in places])
         axis.set(xlabel="training images a class", ylabel=label)
         axis.grid(axis="y")
-    handles = [Line2D([], [], label=NAMES[method], **look.line()) for method, look in looks.items()]
+    handles = [Line2D([], [], label=recipes.printed(method), **look.line()) for method, look in looks.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure
 

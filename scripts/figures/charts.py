@@ -22,10 +22,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
+import recipes
 from data.corruptions import HELD_OUT, SCORED
 from engine.files import BadInput, make_folder, write_whole
-from recipes import LABELS
-from scripts.grid import comparison
 
 COLUMN, PAGE, TALL = 3.3, 6.9, 8.8  # inches: the width of a column and of both, and a page's height less its caption
 DPI = 300
@@ -47,7 +46,6 @@ PRINT = {
     "pdf.fonttype": 42,  # TrueType: publishers refuse matplotlib's Type 3
 }
 RUN = ("dataset", "model", "method", "seed")
-NAMES = comparison.NAMES | LABELS  # as they are written in print
 BAR_ROWS = (("noise", "blur"), ("weather", "digital"), ("held out",))  # groups of corruptions
 
 
@@ -121,7 +119,7 @@ def corruption_bars(table, path, expected=None, note=""):
             if row is rows[0]:
                 axis.set_title(titles[networks.index(network)], loc="left", pad=14)
         axes.flat[0].set_ylim(0, 1.05 * (mean + std.fillna(0)).max(axis=None) or 1)  # of all panels
-        handles = [Patch(label=NAMES.get(method, method), **look.bar()) for method, look in looks.items()]
+        handles = [Patch(label=recipes.printed(method), **look.bar()) for method, look in looks.items()]
         figure.legend(handles=handles, loc="outside upper center", ncols=columns(len(looks), 5), handleheight=1.1)
         what = "E_c, the test error (%) summed over the five severities of each corruption (0 to 500, lower is better)"
         return write(figure, path, caption(what, titles, table, "error bars", expected, note))
@@ -274,7 +272,7 @@ def in_words(panel):
     if len(panel) == 1:
         return panel[0]
     dataset, model, *stage = panel
-    return ", ".join([f"{NAMES.get(model, model)} on {NAMES.get(dataset, dataset)}", *stage])
+    return ", ".join([f"{recipes.printed(model)} on {recipes.printed(dataset)}", *stage])
 
 
 def lettered(panels):
@@ -296,7 +294,7 @@ def line_panels(titles, looks, xlabel, ylabel):
         axis.grid()
     for axis in axes.flat[n:]:
         axis.axis("off")
-    handles = [Line2D([], [], label=NAMES.get(method, method), **look.line()) for method, look in looks.items()]
+    handles = [Line2D([], [], label=recipes.printed(method), **look.line()) for method, look in looks.items()]
     if n < axes.size:
         axes.flat[n].legend(handles=handles, loc="center")
     else:
@@ -334,7 +332,7 @@ def methods_in_words(cells, networks):
     words = []
     for method in styles(found):
         where = "" if len(found[method]) == len(networks) else f" ({', '.join(map(in_words, found[method]))})"
-        words.append(NAMES.get(method, method) + where)
+        words.append(recipes.printed(method) + where)
     return ", ".join(words)
 
 

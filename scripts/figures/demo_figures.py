@@ -40,7 +40,7 @@ def error_curves(logs, path):
         runs = curves[method]
         epochs = range(1, min(map(len, runs)) + 1)
         errors = np.mean([run[: len(epochs)] for run in runs], axis=0)
-        axes.plot(epochs, errors, markevery=0.1, label=f"{recipes.LABELS[method]} ({len(runs)})", **look.line())
+        axes.plot(epochs, errors, markevery=0.1, label=f"{recipes.printed(method)} ({len(runs)})", **look.line())
     axes.set(xlabel="epoch", ylabel="validation error (%), mean of (n) runs", ylim=(0, None))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
@@ -70,7 +70,7 @@ def mixed_batch(recipe, datasets, net, path):
         labels = [shares(target, datasets.classes) for target in regularizer.target[:SHOWN]]
         draw_row(row[:SHOWN], to_pixels(batch, datasets) if k == 0 else stretched(batch[:, :1]), labels)
         draw_row(row[SHOWN:], own[:, :1])
-        label = f"{recipes.LABELS[method]}, {'input' if k == 0 else 'conv1'}"
+        label = f"{recipes.printed(method)}, {'input' if k == 0 else 'conv1'}"
         row[0].set_ylabel(label, rotation=0, ha="right", va="center")
     figure.subplots_adjust(wspace=0.08, hspace=0.25)
     finish(figure, path)

@@ -24,8 +24,9 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
+import recipes
 from engine.files import write_json, write_whole
-from scripts.figures.charts import NAMES, PAGE, STYLES, plt, withStroke, write
+from scripts.figures.charts import PAGE, STYLES, plt, withStroke, write
 from scripts.figures.demo_figures import mixed
 from scripts.figures.scenes import BATCH
 
@@ -139,7 +140,7 @@ def markdown(found):
     for method in found:
         here = [cells[method, name] for name in MEASURES]
         texts = [f"{c['mean']:.3f}" + ("" if c["std"] is None else f" ± {c['std']:.3f}") for c in here]
-        lines.append(f"| {NAMES[method]} | " + " | ".join(texts) + " |")
+        lines.append(f"| {recipes.printed(method)} | " + " | ".join(texts) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -206,7 +207,7 @@ def draw_plane(axes, real, others):
         look = STYLES[method]
         axis.scatter(*states.T, s=7, marker=look.marker, color=look.color, linewidths=0, alpha=0.75, zorder=2)
         axis.scatter(*real.T, s=26, color="white", edgecolors="black", linewidths=0.9, zorder=3)
-        axis.set(title=NAMES[method], xticks=[], yticks=[], xlabel="first component", aspect="equal")
+        axis.set(title=recipes.printed(method), xticks=[], yticks=[], xlabel="first component", aspect="equal")
     axes[0].set_ylabel("second component")
 
 
@@ -288,7 +289,7 @@ def figure2(scene, k, path):
         axis.scatter(*points.T, s=8, marker=look.marker, color=look.color, linewidths=0, depthshade=False, zorder=2)
         face = {"color": "white", "edgecolors": "black", "linewidths": 1.1}
         axis.scatter(*real.T, s=40, depthshade=False, zorder=3, **face)
-        figure.text(place / 3 + 0.16, 0.93, NAMES[method], ha="center")
+        figure.text(place / 3 + 0.16, 0.93, recipes.printed(method), ha="center")
         axis.view_init(elev=22, azim=-60)
         axis.set_box_aspect(None, zoom=0.97)
         for name, channel in zip("xyz", found.channels):

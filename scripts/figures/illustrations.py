@@ -29,7 +29,7 @@ from engine import cli
 from engine.files import ROOT, BadInput, make_folder
 from regularizers.cutmix import kept_fraction
 from scripts.figures import diversity
-from scripts.figures.charts import NAMES, PRINT, Line2D, in_words, plt, write
+from scripts.figures.charts import PRINT, Line2D, in_words, plt, write
 from scripts.figures.demo_figures import mixed
 from scripts.figures.panels import HALO, MARK, arrow, in_print, in_size, outline, sheet, show, show_mask
 from scripts.figures.scenes import clearest, mask_of, paired, paired_keys, scene_of, seeds_of
@@ -308,7 +308,7 @@ def figure9(scene, k, path):
         row[0].text(-0.06, 0.5, words, ha="right", va="center", transform=row[0].transAxes)
     for method, axis in zip(methods, axes[0, ::each]):
         gamma = scene.regularizer(method, layers[0]).gamma
-        words = rf"{NAMES[method]}, $\gamma={gamma:g}$"
+        words = rf"{recipes.printed(method)}, $\gamma={gamma:g}$"
         axis.annotate(words, (0, 1), (0, 14), "axes fraction", textcoords="offset points")
     between = (axes[0, each - 1].get_position().x1 + axes[0, each].get_position().x0) / 2
     figure.add_artist(Line2D([between] * 2, [0.01, 0.99], color="black", linewidth=0.5))

@@ -3,7 +3,8 @@
 import numpy as np
 from matplotlib.collections import LineCollection
 
-from scripts.figures.charts import DPI, NAMES, PAGE, plt, withStroke
+import recipes
+from scripts.figures.charts import DPI, PAGE, plt, withStroke
 
 MARK = "#FFD500"  # of altered blocks; with a black rim it is seen on any picture
 RIM = 2.2  # points, over a line of 0.9
@@ -72,7 +73,7 @@ def arrow(one, other, text=""):
 
 def in_print(name):
     """A data set's or network's name as it is written in print."""
-    return NAMES.get(name, name)
+    return recipes.printed(name)
 
 
 def in_size(mask):

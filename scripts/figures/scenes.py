@@ -97,7 +97,7 @@ def scene_of(args):
     recipe = dataclasses.replace(recipe, padding=0, flip=False)
     if args.checkpoint:
         datasets = recipes.datasets(recipe, folder, args.workers)
-        trained = f"{recipes.LABELS.get(recipe.method, recipe.method)}, seed {recipe.seed}"
+        trained = f"{recipes.printed(recipe.method)}, seed {recipe.seed}"
     else:
         datasets, net = recipes.objects(recipe, folder, args.workers)
         trained = f"untrained, seed {args.seed}"

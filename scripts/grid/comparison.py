@@ -23,22 +23,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-import data
+import recipes
 from engine.files import make_folder, write_json, write_whole
 from scripts.grid.statistics import UNEQUAL, AdditiveModel, Interval, welch
 
 PAPER_RUNS = 5  # seeds of the paper's means
 BLOCK = ["dataset", "model", "metric"]
 CELL = ["dataset", "model", "method", "variant"]
-NAMES = {  # as they are written in print
-    **{name: facts.title for name, facts in data.FACTS.items()},
-    "preactresnet18": "PreActResNet18",
-    "preactresnet34": "PreActResNet34",
-    "wrn28_10": "WRN-28-10",
-    "resnet50": "ResNet50",
-    "resnet101": "ResNet101",
-    "resnet152": "ResNet152",
-}
 LEGEND = "Ours: mean ± sample standard deviation (number of runs). **Best**, <ins>second best</ins> of complete rows."
 INTERVALS = (
     "In brackets 95 % intervals: of differences between ours, which share seeds, by an additive model of row and seed "
@@ -209,7 +200,7 @@ LATEX = (r"\textbf{", "}"), (r"\underline{", "}")
 
 def place(model, dataset):
     """`WRN-28-10, CIFAR-100`."""
-    return f"{NAMES.get(model, model)}, {NAMES.get(dataset, dataset)}"
+    return f"{recipes.printed(model)}, {recipes.printed(dataset)}"
 
 
 def markdown(header, frame, details=True):
@@ -252,8 +243,8 @@ def overview(frame, layout):
     lines = []
     for model, rows in frame.groupby("model", sort=False):
         several = rows.dataset.nunique() > 1
-        name = NAMES.get(model, model) if several else place(model, rows.dataset.iloc[0])
-        heads = [f"{NAMES.get(row.dataset, row.dataset)} " * several + row.heading for row in rows.itertuples()]
+        name = recipes.printed(model) if several else place(model, rows.dataset.iloc[0])
+        heads = [f"{recipes.printed(row.dataset)} " * several + row.heading for row in rows.itertuples()]
         texts = [overview_text(row) for _, row in rows.iterrows()]
         cells = pd.DataFrame({"method": rows.label, "column": heads, "text": texts})
         table = cells.pivot(index="method", columns="column", values="text")
@@ -280,7 +271,7 @@ def latex(header, frame):
     count = len(columns) + sum(with_paper.values())
     heads, subheads = [], []
     for key, part in columns.items():
-        name = f"{NAMES.get(key[0], key[0])} " * (frame.dataset.nunique() > 1) + part.heading.iloc[0]
+        name = f"{recipes.printed(key[0])} " * (frame.dataset.nunique() > 1) + part.heading.iloc[0]
         heads.append(rf"\multicolumn{{{1 + with_paper[key]}}}{{c}}{{{escaped(name)}}}")
         subheads += ["ours", *["paper"] * with_paper[key]]
     lines = [
@@ -293,7 +284,7 @@ def latex(header, frame):
         *("    & " + " & ".join(line) + r" \\" for line in (heads, subheads)),
     ]
     for model, rows in frame.groupby("model", sort=False):
-        lines += [r"    \midrule", rf"    \multicolumn{{{1 + count}}}{{l}}{{{escaped(NAMES.get(model, model))}}} \\"]
+        lines += [r"    \midrule", rf"    \multicolumn{{{1 + count}}}{{l}}{{{escaped(recipes.printed(model))}}} \\"]
         for label, cells in rows.groupby("label", sort=False):
             by_column = {(row.dataset, row.metric): row for _, row in cells.iterrows()}
             texts = [text for key in columns for text in latex_texts(by_column.get(key), with_paper[key])]

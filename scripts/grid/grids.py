@@ -13,10 +13,9 @@ import regularizers
 from engine import cli, folders
 from engine.files import ROOT, BadInput
 from engine.runs import RunFiles
-from scripts.grid.comparison import NAMES
 
 AXES = ("datasets", "models", "methods")
-PAPER_NAMES = {printed: name for name, printed in NAMES.items()} | {  # in results/paper
+PAPER_NAMES = {recipes.printed(name): name for name in (*data.FACTS, *models.MODELS)} | {  # in results/paper
     "cifar100-affine": "cifar100",
     "tiny-imagenet": "tiny_imagenet",
     "ResNet-50 (not named in table; CutMix setting)": "resnet50",

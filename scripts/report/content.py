@@ -15,7 +15,6 @@ import recipes
 from engine.files import BadInput, load_checkpoint, read_json
 from engine.runs import RunFiles
 from scripts import tables
-from scripts.figures.charts import NAMES
 from scripts.figures.illustrations import FIGURES
 from scripts.grid import comparison
 from scripts.report import curves
@@ -87,7 +86,7 @@ def all_runs(out, plans, problems):
 def run_at(stem, wanted, problems):
     """What the page shows of the run whose files begin with stem; wanted: the recipe that belongs there, if any."""
     folder, (dataset, model, method, name) = stem.parents[3], stem.parts[-4:]
-    words = ", ".join(NAMES.get(part, part) for part in (dataset, model, method, name))
+    words = ", ".join(recipes.printed(part) for part in (dataset, model, method, name))
     run = {"stem": stem, "folder": folder.name, "dataset": dataset, "model": model, "method": method, "words": words}
     run |= dict.fromkeys(("epochs", "error", "minutes", "foreign", "failure", "lines"), "") | {"state": "damaged"}
     with noted(problems, stem):

@@ -3,7 +3,8 @@
 import base64
 import io
 
-from scripts.figures.charts import NAMES, PRINT, Line2D, plt, styles
+import recipes
+from scripts.figures.charts import PRINT, Line2D, plt, styles
 
 PANELS = {"val_error": "validation error (%)", "train_loss": "training loss"}
 WIDTH, HEIGHT, DPI, SHOWN_DPI = 4.4, 3.3, 200, 105  # of a panel: inches, and dots an inch in its file and on the page
@@ -23,7 +24,7 @@ def panel(runs, name):
             axes.plot(range(1, len(values) + 1), values, **looks[run["method"]])
         axes.set(xlabel="epoch", ylabel=PANELS[name])
         axes.grid()
-        handles = [Line2D([], [], label=NAMES.get(method, method), **look) for method, look in looks.items()]
+        handles = [Line2D([], [], label=recipes.printed(method), **look) for method, look in looks.items()]
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png")
