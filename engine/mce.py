@@ -62,5 +62,5 @@ class References:
         """Their networks and methods and their number, as `wrn28_10 No Mixup, 5 runs`."""
         records = self.existing().values()
         pairs = ((record["model"], record["method"]) for record in records)
-        names = dict.fromkeys(f"{model} {recipes.LABELS.get(method, method)}" for model, method in pairs)
+        names = dict.fromkeys(f"{model} {recipes.printed(method)}" for model, method in pairs)
         return f"{' and '.join(names)}, {len(records)} run{'s' * (len(records) > 1)}"

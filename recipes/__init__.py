@@ -1,30 +1,22 @@
 """Recipes of runs: their fields, the paper's values, and the grids of its tables and figures."""
 
 from recipes import tables
-from recipes.names import LABELS, printed
-from recipes.paper import sites
-from recipes.recipe import (
+from recipes.fields import (
     OPTIONS,
     Recipe,
     RecipeError,
     add_flags,
-    applicable,
     arguments,
     as_text,
-    changes,
-    datasets,
     differences,
     flag,
-    network,
-    objects,
     overrides_of,
-    regularizer,
-    resolve,
-    restore,
     takes,
-    unknown_name,
     used,
 )
+from recipes.names import LABELS, printed
+from recipes.paper import sites
+from recipes.recipe import applicable, changes, datasets, network, objects, regularizer, resolve, restore, unknown_name
 from recipes.study import DESIGNS, EVALUATED_SEEDS, STUDIES, Design, table_name
 from recipes.tables import PAPER_AFFINE, PAPER_ROBUST, Metric, Row, Table
 

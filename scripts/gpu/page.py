@@ -182,9 +182,7 @@ def true_lines(parts):
         yield "TRUE   " + ", ".join(f"{name} {value}" for name, value in row.items() if name != "kind")
     for what, methods in means(parts).items():
         if what.startswith("test"):
-            words = [
-                f"{recipes.LABELS.get(name, name)} {mean:.2f} ({count})" for name, (mean, count) in methods.items()
-            ]
+            words = [f"{recipes.printed(name)} {mean:.2f} ({count})" for name, (mean, count) in methods.items()]
             yield f"       {what}, mean (seeds): {', '.join(words)}"
 
 
