@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import models
 import regularizers
+from engine import attacks, metrics
 from regularizers import Regularizer
 
 aten, DEVICE = torch.ops.aten, torch.device("cuda:0")
@@ -123,3 +124,29 @@ CUT, TRANSPORT = ["aten::_to_copy from cuda"], ["aten::repeat_interleave.Tensor"
 )
 def test_puzzle_mix_waits_for_its_costs_once_and_for_its_transport_twice(options, expected, waits):
     assert all(found == expected for found in passes("puzzlemix", waits, 4, **options))
+
+
+@pytest.fixture
+def evaluated(waits):
+    """A network in evaluation mode, images and labels on DEVICE."""
+    with DEVICE:
+        net = models.build("preactresnet18", num_classes=10, width=4).eval()
+        x, y = torch.zeros(6, 3, 32, 32), torch.zeros(6, dtype=torch.int64)
+    waits.clear()
+    return net, x, y
+
+
+def test_an_evaluations_batch_does_not_wait(waits, evaluated):
+    net, x, y = evaluated
+    found = metrics.outcomes(net(x), y)
+    assert {value.device for value in found.values()} == {DEVICE} and waits == []
+
+
+def test_attacks_do_not_wait_between_their_steps(waits, evaluated):
+    net, x, y = evaluated
+    for _, attacked in attacks.fgsm(net, x, y, attacks.OFFICIAL_EPSILONS, -1.0, 1.0):
+        assert attacked.device == DEVICE
+    strongest = attacks.Restarts(steps=3, restarts=2)
+    for loss in (attacks.cross_entropy, attacks.margin):
+        assert strongest.ascend(net, x, y, 8 / 255, loss, torch.zeros_like(x)).device == DEVICE
+    assert attacks.predict(net, x).device == DEVICE and waits == []

@@ -205,7 +205,7 @@ def test_another_draw_on_the_device_is_noticed(capsys, monkeypatch):
 
     def carried(value, device, dtype):
         wrong = isinstance(value, torch.Tensor) and value.dim() == 0 and dtype == torch.float32  # lambda
-        return real(value, device, dtype) * (1.001 if wrong else 1)
+        return 1.001 * value if wrong else real(value, device, dtype)
 
     monkeypatch.setattr(right, "carried", carried)
     right.against_float64("mixup", CPU, 1, SMALL)
