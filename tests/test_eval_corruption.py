@@ -17,7 +17,7 @@ from test_data_sources import NAMES, write_tiny
 import data
 import eval_corruption
 import recipes
-from data import DataError, corrupted, corruptions
+from data import DataError, corrupted, corruption_weather, corruptions
 from data.loaders import MemoryLoader, Pool
 from engine.files import BadInput
 from engine.mce import References
@@ -32,7 +32,7 @@ SCORED = tuple(corruptions.SCORED)
 @pytest.fixture(autouse=True)
 def plain_frost(monkeypatch):
     """The overlays take seconds to draw, and these tests do not look at frost."""
-    monkeypatch.setattr(corruptions, "frost_overlays", lambda side, scale: np.full((5, 3, side, side), 0.5))
+    monkeypatch.setattr(corruption_weather, "frost_overlays", lambda side, scale: np.full((5, 3, side, side), 0.5))
 
 
 @pytest.fixture
