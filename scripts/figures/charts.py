@@ -326,12 +326,12 @@ def caption(what, titles, table, spread, expected, note):
 
 def methods_in_words(cells, networks):
     """The methods of (dataset, model, method) cells, each with its networks unless they are all."""
-    found = {}
+    places = {}
     for *network, method in cells:
-        found.setdefault(method, []).append(tuple(network))
+        places.setdefault(method, []).append(tuple(network))
     words = []
-    for method in styles(found):
-        where = "" if len(found[method]) == len(networks) else f" ({', '.join(map(in_words, found[method]))})"
+    for method in styles(places):
+        where = "" if len(places[method]) == len(networks) else f" ({', '.join(map(in_words, places[method]))})"
         words.append(recipes.printed(method) + where)
     return ", ".join(words)
 

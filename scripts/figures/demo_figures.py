@@ -66,10 +66,10 @@ def mixed_batch(recipe, datasets, net, path):
         with torch.no_grad():
             h = x if k == 0 else net.stages[0](x)
         regularizer = regularizer_at(recipe, method, k)
-        batch, own = mixed_and_own(regularizer, k, h, x, y, net)
+        batch, kept = mixed_and_own(regularizer, k, h, x, y, net)
         labels = [shares(target, datasets.classes) for target in regularizer.target[:SHOWN]]
         draw_row(row[:SHOWN], to_pixels(batch, datasets) if k == 0 else stretched(batch[:, :1]), labels)
-        draw_row(row[SHOWN:], own[:, :1])
+        draw_row(row[SHOWN:], kept[:, :1])
         label = f"{recipes.printed(method)}, {'input' if k == 0 else 'conv1'}"
         row[0].set_ylabel(label, rotation=0, ha="right", va="center")
     figure.subplots_adjust(wspace=0.08, hspace=0.25)
@@ -115,15 +115,15 @@ def mixed_and_own(regularizer, k, h, x, y, net):
     (A sample that is its own partner keeps all.)
     """
 
-    def own(key, i):
+    def kept(key, i):
         return own_share(regularizer, key, i, k, h, x, y, net)
 
     def dullness(key):
-        share = own(key, 0)
+        share = kept(key, 0)
         return abs(share.mean() - 0.6) - share.std()  # half and half at best, and not the same everywhere
 
     telling = min(range(KEYS), key=dullness)
-    return mixed(regularizer, telling, k, h, x, y, net)[:SHOWN], torch.stack([own(telling, i) for i in range(SHOWN)])
+    return mixed(regularizer, telling, k, h, x, y, net)[:SHOWN], torch.stack([kept(telling, i) for i in range(SHOWN)])
 
 
 def to_pixels(x, datasets):

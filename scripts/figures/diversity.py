@@ -73,18 +73,18 @@ def nearest_segment(points, real):
 
 def pair_draws(regularizer, k, h, x, y, keys, count):
     """Count interpolations [count, ...] of the first state of h [2, ...] with the second; keys never end."""
-    found = []
-    while len(found) < count:
+    mixtures = []
+    while len(mixtures) < count:
         both = mixed(regularizer, next(keys), k, h, x, y)
         if regularizer.partner[0] == 1:
-            found.append(both[0])
-    return torch.stack(found)
+            mixtures.append(both[0])
+    return torch.stack(mixtures)
 
 
 def measure(regularizer, k, h, x, y, keys):
     """The MEASURES of one batch: images x, y with hidden states h [B, C, H, W]; keys: an iterator of draws' keys."""
     pair = pair_draws(regularizer, k, h[:2], x[:2], y[:2], keys, DRAWS)
-    found = {"dimensions": [participation_ratio((pair - h[0]).flatten(1))]}
+    numbers = {"dimensions": [participation_ratio((pair - h[0]).flatten(1))]}
     real = h.flatten(1)
     scale = torch.pdist(real).mean().item()
     for key in itertools.islice(keys, BATCH_DRAWS):
@@ -100,24 +100,24 @@ def measure(regularizer, k, h, x, y, keys):
             "to_partner": F.cosine_similarity(states, partners),
         }
         for name, value in values.items():
-            found.setdefault(name, []).append(value.mean().item())
-    return {name: float(np.mean(values)) for name, values in found.items()}
+            numbers.setdefault(name, []).append(value.mean().item())
+    return {name: float(np.mean(values)) for name, values in numbers.items()}
 
 
 def measurements(scene, k):
     """{method: {measure: [a number for each of BATCHES]}} of a scene's network at layer k, with its images and seed."""
-    found = {method: {name: [] for name in MEASURES} for method in METHODS}
+    numbers = {method: {name: [] for name in MEASURES} for method in METHODS}
     regularizers = {method: scene.regularizer(method, k) for method in METHODS}
     for number in tqdm(range(BATCHES), "batches", leave=False, dynamic_ncols=True):
         x, y = scene.batch(BATCH, number)
         h = scene.states(x, k)
         for method, regularizer in regularizers.items():
             for name, value in measure(regularizer, k, h, x, y, scene.keys(number)).items():
-                found[method][name].append(value)
-    return found
+                numbers[method][name].append(value)
+    return numbers
 
 
-def rows(found):
+def rows(numbers):
     """A row a method and measure of measurements: method, measure, mean, std (sample; None for one batch), n."""
     return [
         {
@@ -127,29 +127,29 @@ def rows(found):
             "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
             "n": len(values),
         }
-        for method, measures in found.items()
+        for method, measures in numbers.items()
         for name, values in measures.items()
     ]
 
 
-def markdown(found):
+def markdown(numbers):
     """The measurements as a table: a row a method, mean ± sample standard deviation over batches."""
     heads = [text.replace("\n", " ") for text in MEASURES.values()]
     lines = ["| | " + " | ".join(heads) + " |", "| --- |" + " ---: |" * len(heads)]
-    cells = {(row["method"], row["measure"]): row for row in rows(found)}
-    for method in found:
+    cells = {(row["method"], row["measure"]): row for row in rows(numbers)}
+    for method in numbers:
         here = [cells[method, name] for name in MEASURES]
         texts = [f"{c['mean']:.3f}" + ("" if c["std"] is None else f" ± {c['std']:.3f}") for c in here]
         lines.append(f"| {recipes.printed(method)} | " + " | ".join(texts) + " |")
     return "\n".join(lines) + "\n"
 
 
-def write_numbers(found, path, setting):
+def write_numbers(numbers, path, setting):
     """Write <path>.csv, a row a method and measure, and <path>.json, with a dict setting and every batch's numbers."""
-    table = pd.DataFrame(rows(found))
+    table = pd.DataFrame(rows(numbers))
     write_whole(path.with_name(f"{path.name}.csv"), lambda file: table.to_csv(file, index=False))
     values = {"batch": BATCH, "draws": DRAWS, "draws_of_a_batch": BATCH_DRAWS} | setting
-    write_json(path.with_name(f"{path.name}.json"), {"setting": values, "rows": rows(found), "batches": found})
+    write_json(path.with_name(f"{path.name}.json"), {"setting": values, "rows": rows(numbers), "batches": numbers})
 
 
 # ---- Figure 10 ----
@@ -160,13 +160,13 @@ def figure10(scene, k, path):
 
     Takes a Scene (see illustrations.py), the layer and the path without suffix; returns the caption.
     """
-    found = measurements(scene, k)
-    write_numbers(found, path, {"network": scene.about, "layer": k, "seed": scene.seed})
-    print(markdown(found))
+    numbers = measurements(scene, k)
+    write_numbers(numbers, path, {"network": scene.about, "layer": k, "seed": scene.seed})
+    print(markdown(numbers))
     figure = plt.figure(figsize=(PAGE, 4.1), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(2.3, 1.9), hspace=0.03)
     draw_plane(above.subplots(1, len(METHODS), sharex=True, sharey=True), *plane(scene, k))
-    draw_bars(below.subplots(1, len(MEASURES)), found)
+    draw_bars(below.subplots(1, len(MEASURES)), numbers)
     count = min(BATCH, len(scene.datasets.train))
     return write(
         figure,
@@ -202,8 +202,8 @@ def plane(scene, k):
 def draw_plane(axes, real, others):
     """A panel a method: segments between real states, interpolated ones, real ones."""
     for axis, (method, states) in zip(axes, others.items()):
-        for one, other in itertools.combinations(real, 2):
-            axis.plot(*zip(one, other), color="0.55", linewidth=0.7, zorder=1)
+        for start, end in itertools.combinations(real, 2):
+            axis.plot(*zip(start, end), color="0.55", linewidth=0.7, zorder=1)
         look = STYLES[method]
         axis.scatter(*states.T, s=7, marker=look.marker, color=look.color, linewidths=0, alpha=0.75, zorder=2)
         axis.scatter(*real.T, s=26, color="white", edgecolors="black", linewidths=0.9, zorder=3)
@@ -211,12 +211,12 @@ def draw_plane(axes, real, others):
     axes[0].set_ylabel("second component")
 
 
-def draw_bars(axes, found):
+def draw_bars(axes, numbers):
     """A panel a measure, a bar a method."""
     halo = [withStroke(linewidth=1.6, foreground="white")]  # shows the lines on dark bars
     for axis, (name, title) in zip(axes, MEASURES.items()):
         for place, method in enumerate(METHODS):
-            values = found[method][name]
+            values = numbers[method][name]
             mean, std = np.mean(values), np.std(values, ddof=1) if len(values) > 1 else 0
             axis.bar(place, mean, 0.8, **STYLES[method].bar())
             axis.vlines(place, mean - std, mean + std, color="black", linewidth=0.8, path_effects=halo)
@@ -254,13 +254,13 @@ def pooled(scene, k):
     def pool(states):
         return states[:, channels].mean((2, 3)).numpy()
 
-    found = {}
+    interpolated = {}
     for method in METHODS:
         regularizer, points = scene.regularizer(method, k), []
         for key in itertools.islice(scene.keys(), POINT_DRAWS):
             points.append(pool(mixed(regularizer, key, k, h, x, y))[regularizer.partner.numpy() != np.arange(STATES)])
-        found[method] = np.concatenate(points)
-    return Points(pool(h), found, channels)
+        interpolated[method] = np.concatenate(points)
+    return Points(pool(h), interpolated, channels)
 
 
 def telling_channels(means):
@@ -274,17 +274,17 @@ def telling_channels(means):
 
 def figure2(scene, k, path):
     """Where the samples that ManifoldMixup and PatchUp make of three hidden states lie, in three dimensions."""
-    found = pooled(scene, k)
-    everything = np.concatenate([found.real, *found.interpolated.values()])
+    pools = pooled(scene, k)
+    everything = np.concatenate([pools.real, *pools.interpolated.values()])
     low, high = everything.min(0), everything.max(0)
     figure = plt.figure(figsize=(PAGE, 2.3))
-    for place, (method, points) in enumerate(found.interpolated.items()):
+    for place, (method, points) in enumerate(pools.interpolated.items()):
         axis = figure.add_axes(
             [place / 3 - 0.016, -0.03, 0.335, 1.0], projection="3d", computed_zorder=False, facecolor="none"
         )
-        real, points = (found.real - low) / (high - low), (points - low) / (high - low)
-        for one, other in itertools.combinations(real, 2):
-            axis.plot(*zip(one, other), color="0.45", linewidth=0.9, zorder=1)
+        real, points = (pools.real - low) / (high - low), (points - low) / (high - low)
+        for start, end in itertools.combinations(real, 2):
+            axis.plot(*zip(start, end), color="0.45", linewidth=0.9, zorder=1)
         look = STYLES[method]
         axis.scatter(*points.T, s=8, marker=look.marker, color=look.color, linewidths=0, depthshade=False, zorder=2)
         face = {"color": "white", "edgecolors": "black", "linewidths": 1.1}
@@ -292,7 +292,7 @@ def figure2(scene, k, path):
         figure.text(place / 3 + 0.16, 0.93, recipes.printed(method), ha="center")
         axis.view_init(elev=22, azim=-60)
         axis.set_box_aspect(None, zoom=0.97)
-        for name, channel in zip("xyz", found.channels):
+        for name, channel in zip("xyz", pools.channels):
             axis.set(**{f"{name}lim": (-0.03, 1.03), f"{name}ticklabels": []})
             getattr(axis, f"set_{name}label")(f"channel {channel}", labelpad=-13)
     soft, hard = (scene.regularizer(method, k) for method in ("patchup_soft", "patchup_hard"))

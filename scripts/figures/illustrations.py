@@ -68,7 +68,7 @@ def operation(scene, k):
         return abs(altered - 0.35) + abs(soft.lam.item() - 0.4)
 
     key = min(itertools.islice(scene.keys(), KEYS), key=dullness)
-    results = [mixed(one, key, k, h, x, y)[0, channel].numpy() for one in (hard, soft)]
+    results = [mixed(variant, key, k, h, x, y)[0, channel].numpy() for variant in (hard, soft)]
     mask = mask_of(hard, key, k, h, x, y)[channel].numpy()
     setting = soft.lam.item(), channel, hard.gamma, hard.block_size_at(k)
     return Operation(scene.pixels(x), h[:, channel].numpy(), mask, *results, *setting)
@@ -76,35 +76,35 @@ def operation(scene, k):
 
 def figure1(scene, k, path):
     """The PatchUp operation on a feature map of two samples; altered blocks are outlined."""
-    found = operation(scene, k)
-    low, high = np.percentile(found.maps, (1, 99))
-    pixels = max(found.images.shape[1], len(found.mask))
+    shown = operation(scene, k)
+    low, high = np.percentile(shown.maps, (1, 99))
+    pixels = max(shown.images.shape[1], len(shown.mask))
     figure, axes = sheet(2, 4, pixels, gap=0.44, gap_down=0.5, top=0.22, bottom=0.34)
     first, last = (axis.get_position() for axis in axes[:, 2])
     middle = figure.add_axes([first.x0, (first.y0 + last.y0) / 2, first.width, first.height], xticks=[], yticks=[])
     for axis in axes[:, 2]:
         axis.remove()
-    for axis, image, name in zip(axes[:, 0], found.images, "ab"):
+    for axis, image, name in zip(axes[:, 0], shown.images, "ab"):
         show(axis, image, f"sample ${name}$")
     names = ("$X_1$", "$X_2$", "Hard PatchUp", "Soft PatchUp")
-    for axis, values, name in zip((*axes[:, 1], *axes[:, 3]), (*found.maps, found.hard, found.soft), names):
+    for axis, values, name in zip((*axes[:, 1], *axes[:, 3]), (*shown.maps, shown.hard, shown.soft), names):
         show(axis, (values - low) / (high - low), name)
-        outline(axis, ~found.mask)
-    show_mask(middle, found.mask, "mask $M$")
+        outline(axis, ~shown.mask)
+    show_mask(middle, shown.mask, "mask $M$")
     middle.set_xlabel("white 1: kept\ndark 0: altered", labelpad=3)
     axes[0, 3].set_xlabel("altered: $X_2$", labelpad=3)
-    axes[1, 3].set_xlabel(r"altered: $\lambda X_1+(1-\lambda)X_2$" + f"\n$\\lambda={found.lam:.2f}$", labelpad=3)
+    axes[1, 3].set_xlabel(r"altered: $\lambda X_1+(1-\lambda)X_2$" + f"\n$\\lambda={shown.lam:.2f}$", labelpad=3)
     for image, features, result in zip(axes[:, 0], axes[:, 1], axes[:, 3]):
-        arrow(image, features, f"$g_{k}^{{({found.channel})}}$")
+        arrow(image, features, f"$g_{k}^{{({shown.channel})}}$")
         arrow(features, middle)
         arrow(middle, result)
     return write(
         figure,
         path,
-        f"The PatchUp operation on feature map {found.channel} of two samples at layer k = {k} of {scene.about}. "
-        f"Outlined: the altered blocks, {100 * (1 - found.mask.mean()):.0f} % of this map of {in_size(found.mask)} "
-        f"features. One mask for both variants, of gamma {found.gamma:g} (Hard PatchUp's) and blocks of "
-        f"{found.block_size}; all maps share one scale of grey.",
+        f"The PatchUp operation on feature map {shown.channel} of two samples at layer k = {k} of {scene.about}. "
+        f"Outlined: the altered blocks, {100 * (1 - shown.mask.mean()):.0f} % of this map of {in_size(shown.mask)} "
+        f"features. One mask for both variants, of gamma {shown.gamma:g} (Hard PatchUp's) and blocks of "
+        f"{shown.block_size}; all maps share one scale of grey.",
     )
 
 
@@ -190,18 +190,18 @@ def draw_box(axis, box, look):
 
 def figure3(scene, k, path):
     """Two CutMix boxes of one size on two images: over the background, and over the objects."""
-    found = cutmix_boxes(scene)
+    drawn = cutmix_boxes(scene)
     looks = ({"color": "white", "linestyle": (0, (3, 2))}, {"color": MARK, "linestyle": "-"})
-    figure, axes = sheet(2, 3, found.images.shape[1], WIDE, gap=0.06, gap_down=0.36, top=0.2, bottom=0.33)
+    figure, axes = sheet(2, 3, drawn.images.shape[1], WIDE, gap=0.06, gap_down=0.36, top=0.2, bottom=0.33)
     for sample, row in enumerate(axes):
-        one, other = (found.labels[i] for i in (sample, 1 - sample))
-        show(row[0], found.images[sample])
-        row[0].set_xlabel(scene.names[one], labelpad=3, fontsize=6.5)
-        for axis, box, look, picture, target in zip(row[1:], found.boxes, looks, found.mixed, found.targets):
+        label, partner = (drawn.labels[i] for i in (sample, 1 - sample))
+        show(row[0], drawn.images[sample])
+        row[0].set_xlabel(scene.names[label], labelpad=3, fontsize=6.5)
+        for axis, box, look, picture, target in zip(row[1:], drawn.boxes, looks, drawn.mixed, drawn.targets):
             show(axis, picture[sample])
             draw_box(row[0], box, look)
             draw_box(axis, box, look)
-            parts = [f"{target[sample, label]:.2f} · {scene.names[label]}" for label in (one, other)]
+            parts = [f"{target[sample, name]:.2f} · {scene.names[name]}" for name in (label, partner)]
             axis.set_xlabel("\n+ ".join(parts), labelpad=3, fontsize=6.5)
     for axis in axes.flat:
         axis.spines[:].set(visible=True, linewidth=0.3, color="0.6")  # images may be white
@@ -212,7 +212,7 @@ def figure3(scene, k, path):
         path,
         f"Two boxes of one size that CutMix can draw for two samples of {in_print(scene.recipe.dataset)}: over like "
         "backgrounds (dashed) and over both objects (solid). Lambda is the kept fraction of pixels, "
-        f"{found.kept:.2f} for both, and so are the targets (below the pictures), though the one swap leaves what the "
+        f"{drawn.kept:.2f} for both, and so are the targets (below the pictures), though the one swap leaves what the "
         "labels say and the other exchanges it.",
     )
 
@@ -338,8 +338,8 @@ LAYER = 2  # layer1's output: one of PatchUp's layers in every network
 
 def parser():
     """The command line."""
-    found = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    add = found.add_argument
+    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    add = parser.add_argument
     add("figure", choices=FIGURES)
     add("--checkpoint", type=Path, help="weights of train.py, as seed0.best.pt; says data set and network")
     add("--dataset", help=f"{', '.join(data.FACTS)} (default digits)")
@@ -352,7 +352,7 @@ def parser():
     add("--out", type=Path, default=ROOT / "results", help="gets the picture, in figures/ (default results)")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:<n> (default auto)")
     add("--workers", type=int, default=4, help="processes that prepare images (default 4)")
-    return found
+    return parser
 
 
 def make(args):

@@ -61,14 +61,14 @@ def edges(altered):
     return np.concatenate([level, upright]) - 0.5
 
 
-def arrow(one, other, text=""):
+def arrow(left, right, text=""):
     """An arrow from one panel to another on its right, with a text above its middle."""
-    ends = {"xy": (-0.03, 0.5), "xycoords": other.transAxes, "xytext": (1.03, 0.5), "textcoords": one.transAxes}
+    ends = {"xy": (-0.03, 0.5), "xycoords": right.transAxes, "xytext": (1.03, 0.5), "textcoords": left.transAxes}
     look = {"arrowstyle": "-|>", "linewidth": 0.7, "color": "black", "shrinkA": 0, "shrinkB": 0}
-    one.annotate("", **ends, arrowprops=look)
-    middle = (one.get_position().x1 + other.get_position().x0) / 2
-    place = one.get_position()
-    one.figure.text(middle, (place.y0 + place.y1) / 2 + 0.02, text, ha="center", va="bottom")
+    left.annotate("", **ends, arrowprops=look)
+    middle = (left.get_position().x1 + right.get_position().x0) / 2
+    place = left.get_position()
+    left.figure.text(middle, (place.y0 + place.y1) / 2 + 0.02, text, ha="center", va="bottom")
 
 
 def in_print(name):

@@ -35,7 +35,7 @@ def gather(out):
     runs = all_runs(out, plans, problems)
     shown = all_tables(out, plans, {run["stem"]: run for run in runs}, problems)
     pictures, drawn = all_pictures(out, problems), all_curves(runs, problems)
-    missing = ({plan.grid.name for plan in plans} | {*FIGURES}) - {one["name"] for one in (*shown, *pictures)}
+    missing = ({plan.grid.name for plan in plans} | {*FIGURES}) - {item["name"] for item in (*shown, *pictures)}
     return {
         "problems": dict.fromkeys(problems),
         "tables": shown,
@@ -123,9 +123,9 @@ def progress_of(plans, states):
     """{table or figure: how far its runs are, in words}; states: {stem: state}."""
     words = {}
     for plan in (plan for plan in plans if plan.grid.table.kind != "steps"):
-        found = collections.Counter(states.get(run.files.stem, "missing") for run in plan.grid.runs())
-        others = [f"{found[state]} {state}" for state in ("running", "stopped", "failed") if found[state]]
-        words[plan.grid.name] = ", ".join([f"{found['finished']} of {found.total()} runs", *others])
+        counts = collections.Counter(states.get(run.files.stem, "missing") for run in plan.grid.runs())
+        others = [f"{counts[state]} {state}" for state in ("running", "stopped", "failed") if counts[state]]
+        words[plan.grid.name] = ", ".join([f"{counts['finished']} of {counts.total()} runs", *others])
     return words
 
 
@@ -149,19 +149,19 @@ def all_tables(out, plans, runs, problems):
         with noted(problems, plan.grid.title):
             header, frame, _ = tables.compared(plan.grid, sound(plan.grid, runs, problems))
             shown.append(table(plan.grid.name, header._asdict(), frame))
-    return sorted(shown, key=lambda one: (not one["results"], in_order(one["file"])))
+    return sorted(shown, key=lambda table: (not table["results"], in_order(table["file"])))
 
 
 def sound(grid, shown, problems):
     """The runs of a grid that its table can count."""
     runs = []
     for run in grid.runs():
-        there = shown.get(run.files.stem)
-        if there and not there["foreign"]:
-            there["foreign"] = "not counted"
+        row = shown.get(run.files.stem)
+        if row and not row["foreign"]:
+            row["foreign"] = "not counted"
             with noted(problems, run.files.result):
                 tables.collect(grid, [run]).value.astype(float)
-                there["foreign"] = ""
+                row["foreign"] = ""
                 runs.append(run)
     return runs
 
