@@ -55,7 +55,7 @@ def run(
     graphs=False,
     quiet=False,
 ):
-    """Train as the recipe says, or go on with it, and return the result, a dict; a finished run is only read.
+    """Train as the recipe says, or go on with it, and return the result, a dict; a finished run is not trained again.
 
     Raises BadInput for what the user can mend, RunFailed when it cannot go on, signals.Stopped after a signal.
     """
@@ -63,6 +63,8 @@ def run(
     if result := distributed.from_rank_0(files.finished):
         if not quiet:
             print(f"{files.result} is there already ({result['images']['train']} training images)")
+        if distributed.rank() == 0:
+            files.tidy_after_a_kill()
         return result
     device = select_device(device)
     set_up_backends(device, deterministic)

@@ -13,6 +13,7 @@
 Those of an evaluation of a checkpoint are in evaluation_files.py.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -215,5 +216,15 @@ class RunFiles:
         write_whole(self.best, lambda file: torch.save({**about, "net": best}, file))
         write_whole(self.last, lambda file: torch.save({**about, "net": last}, file))
         write_json(self.result, result)
+        self.tidy()
+
+    def tidy(self):
+        """Remove what a finished run needs no more."""
         for path in (self.checkpoint, self.checkpoint_before, self.failed):
             path.unlink(missing_ok=True)
+
+    def tidy_after_a_kill(self):
+        """The same, and the lock, of a run killed after it had written its result; not while a process is at it."""
+        if any(path.exists() for path in (self.checkpoint, self.checkpoint_before, self.with_suffix("lock"))):
+            with contextlib.suppress(BadInput), self.lock():  # leaving it removes the lock
+                self.tidy()

@@ -6,8 +6,11 @@ import time
 import pytest
 import torch
 
+import recipes
+import train
 from engine import files
-from engine.files import RunFailed
+from engine.files import Locked, RunFailed
+from engine.runs import RunFiles
 
 
 def names(folder):
@@ -78,3 +81,22 @@ def test_a_full_disk_is_called_so_though_torch_does_not(tmp_path):
     with pytest.raises(RunFailed, match=r"No space left on device\); what was saved before is whole"):
         files.write_whole(tmp_path / "a.pt", lambda file: torch.save({"a": torch.zeros(9)}, Full(file)))
     assert names(tmp_path) == ["a.pt"] and (tmp_path / "a.pt").read_text() == "old"
+
+
+def test_a_run_that_was_killed_after_its_result_is_tidied_unless_a_process_is_at_it(tmp_path, monkeypatch):
+    def held(run):
+        raise Locked("seed0 is being trained")
+
+    recipe = recipes.resolve("digits", "preactresnet18", "none", width=4)
+    run = RunFiles(tmp_path, recipe)
+    run.stem.parent.mkdir(parents=True)
+    files.write_json(run.result, {"recipe": run.recipe})
+    leftovers = [run.checkpoint, run.checkpoint_before, run.with_suffix("lock")]
+    for path in leftovers:
+        path.write_text("")
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFiles, "lock", held)
+        train.run(recipe, data_dir=tmp_path, out=tmp_path, device="cpu", quiet=True)
+        assert all(path.exists() for path in leftovers)
+    train.run(recipe, data_dir=tmp_path, out=tmp_path, device="cpu", quiet=True)
+    assert names(run.stem.parent) == ["seed0.json"]
