@@ -1,7 +1,6 @@
 """One page with tables, pictures, learning curves and runs: <out>/report.html, which needs no network.
 
-python -m scripts.report
-python -m scripts.report --out results/demo
+python -m scripts.report [--out results/demo]
 
 Shows the tables in <out>/tables, those of trainings as their runs are now, the pictures in <out>/figures and all runs
 below <out>/runs*. What cannot be read, and runs of another recipe than the tables', are named on the page.

@@ -114,7 +114,7 @@ def recipe_at(stem, problems):
     """The recipe, a dict, in a run's result or else in its checkpoint, or None."""
     result, checkpoint = (stem.with_name(f"{stem.name}.{suffix}") for suffix in ("json", "checkpoint.pt"))
     if result.exists():
-        return read_json(result)["recipe"]
+        return read_json(result, fields={"recipe": dict})["recipe"]
     with noted(problems, checkpoint):
         return load_checkpoint(checkpoint)["recipe"] if checkpoint.exists() else None
 
@@ -160,7 +160,7 @@ def sound(grid, shown, problems):
         if row and not row["foreign"]:
             row["foreign"] = "not counted"
             with noted(problems, run.files.result):
-                tables.collect(grid, [run]).value.astype(float)
+                tables.seeing(grid, [run])
                 row["foreign"] = ""
                 runs.append(run)
     return runs

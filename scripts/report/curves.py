@@ -8,7 +8,6 @@ from scripts.figures.charts import PRINT, Line2D, plt, styles
 
 PANELS = {"val_error": "validation error (%)", "train_loss": "training loss"}
 WIDTH, HEIGHT, DPI, SHOWN_DPI = 4.4, 3.3, 200, 105  # of a panel: inches, and dots an inch in its file and on the page
-DOT = {"marker": ".", "markersize": 1, "markeredgewidth": 0}  # of an epoch; shows a first one
 
 
 def panel(runs, name):
@@ -16,12 +15,12 @@ def panel(runs, name):
 
     runs: dicts with `method` and `lines`, those of the log; name: what of these is drawn, a key of PANELS.
     """
-    looks = {method: look.line() | DOT for method, look in styles(run["method"] for run in runs).items()}
+    looks = {method: look.line() for method, look in styles(run["method"] for run in runs).items()}
     with plt.rc_context(PRINT | {"lines.linewidth": 0.9}):
         figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT), dpi=DPI, layout="constrained")
         for run in runs:
             values = [line[name] for line in run["lines"]]
-            axes.plot(range(1, len(values) + 1), values, **looks[run["method"]])
+            axes.plot(range(1, len(values) + 1), values, **looks[run["method"]], markevery=(0, len(values)))
         axes.set(xlabel="epoch", ylabel=PANELS[name])
         axes.grid()
         handles = [Line2D([], [], label=recipes.printed(method), **look) for method, look in looks.items()]
