@@ -220,7 +220,6 @@ def test_images_in_a_folder_are_counted(tmp_path):
 
 def test_the_dry_run_lists_states_hours_and_sums(tmp_path, monkeypatch, capsys):
     args = arguments(tmp_path, "--jobs", "2")
-    args.device = "cpu"
     measured = []
     monkeypatch.setattr(estimates, "images_per_second", lambda recipe, device: measured.append(recipe) or 0.25)
     monkeypatch.setattr(estimates, "best_amp", lambda device: "off")
@@ -251,7 +250,6 @@ def test_the_dry_run_lists_states_hours_and_sums(tmp_path, monkeypatch, capsys):
 
 def test_the_dry_run_says_what_amp_auto_would_choose_and_gain(tmp_path, monkeypatch, capsys):
     args = arguments(tmp_path, "--jobs", "1")
-    args.device = "cpu"
     monkeypatch.setattr(estimates, "images_per_second", lambda recipe, device: 0.1 if recipe.amp == "off" else 0.25)
     monkeypatch.setattr(estimates, "best_amp", lambda device: "bf16")
     fresh, begun = (digits_grid.job(args, method) for method in ("none", "cutout"))
