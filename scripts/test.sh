@@ -5,12 +5,12 @@
 #   bash scripts/test.sh tests/test_setup.py -k python      other arguments go to pytest
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-which=()
+which="not slow"
 if [ "${1:-}" = --slow ]; then
-    which=(-m "slow or not slow")
+    which="slow or not slow"
     shift
 fi
 bash scripts/setup.sh
 .venv/bin/python -m ruff check
 .venv/bin/python -m ruff format --check
-exec .venv/bin/python -m pytest -n auto --maxprocesses 8 --dist loadfile "${which[@]}" "$@"
+exec .venv/bin/python -m pytest -n auto --maxprocesses 8 --dist loadfile -m "$which" "$@"
