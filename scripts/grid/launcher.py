@@ -50,7 +50,7 @@ def add_flags(parser):
 def launch(jobs, args):
     """Do the jobs that are not finished and return those that failed twice, or once with bad input.
 
-    SIGINT, SIGTERM and SIGUSR1 let all runs save and stop, and raise engine.Stopped. Raises BadInput or data.DataError
+    SIGINT, SIGTERM and SIGUSR1 let all runs save and stop, and raise signals.Stopped. Raises BadInput or data.DataError
     before anything is started, for flags that cannot be together and for images that are missing; Locked where other
     processes are at all runs that are left and nothing changes in their files.
     """
