@@ -131,12 +131,9 @@ def _schedule_settings(dataset, model, overrides):
 def _check(recipe):
     """Raise RecipeError where a value is impossible; of the network and the method see _check_fit."""
     for name in ("train_per_class", "val_per_class", "image_size", "width", "stem_stride", "epochs", "batch_size"):
-        value = getattr(recipe, name)
-        if value is not NOT_GIVEN and value < 1:
-            raise RecipeError(f"{flag(name)} must be at least 1, not {value}")
-        most = LARGEST.get(name, LARGEST_COUNT)
-        if value is not NOT_GIVEN and value > most:
-            raise RecipeError(f"{flag(name)} must be at most {most}, not {value}")
+        value, most = getattr(recipe, name), LARGEST.get(name, LARGEST_COUNT)
+        if value is not NOT_GIVEN and not 1 <= value <= most:
+            raise RecipeError(f"{flag(name)} must be at {'least 1' if value < 1 else f'most {most}'}, not {value}")
     for name in ("lr", "lr_decay"):
         value = getattr(recipe, name)
         if value is not NOT_GIVEN and not 0 < value < float("inf"):
