@@ -134,8 +134,6 @@ def all_of_it(folder):
     run(resolve("cutmix"), folder / "whole")
     run(resolve("patchup_soft"), folder / "whole")
     run(resolve("patchup_soft"), folder / "ended")  # what the fixture `ended` left
-    where = {"data_dir": folder, "device": "cpu", "workers": 0, "deterministic": False}
-    found["profile"] = train.profile(resolve("none"), folder / "profile", **where)
     found["stopped"] = stopped_by_a_signal_to_rank_1(folder)
     torch.save(found, folder / f"rank{distributed.rank()}.pt")
     distributed.leave()
@@ -169,7 +167,7 @@ def torchrun(processes, *command, **options):
 def output(process):
     """What a process printed until its end; one that hangs is killed."""
     try:
-        return process.communicate(timeout=180)[0]
+        return process.communicate(timeout=600)[0]
     finally:
         process.kill()
 
@@ -191,7 +189,7 @@ def ended(tmp_path_factory):
     """(folder, output) of a run of two ranks whose torchrun was ended by SIGTERM after two epochs."""
     folder = tmp_path_factory.mktemp("pair")
     process = torchrun(2, *command("patchup_soft", folder / "ended", "--checkpoint-minutes=0"))
-    log, deadline = (folder / "ended" / STEM.format("patchup_soft", 0)).with_suffix(".jsonl"), time.monotonic() + 120
+    log, deadline = (folder / "ended" / STEM.format("patchup_soft", 0)).with_suffix(".jsonl"), time.monotonic() + 600
     while process.poll() is None and not (log.exists() and log.read_text().count("\n") >= 2):
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -262,13 +260,6 @@ def test_local_rank_0_goes_first(pair):
 def test_a_signal_to_one_rank_stops_all_at_the_same_step_and_the_run_goes_on_exactly(pair):
     assert pair[1]["stopped"] == pair[2]["stopped"] == (6, signal.SIGUSR1)
     assert_same_outcome(outcome(pair[0] / "whole", "cutmix"), outcome(pair[0] / "parts", "cutmix"))
-
-
-def test_of_a_profile_rank_0_writes(pair):
-    folder, first, _ = pair
-    summary = (folder / "profile/summary.txt").read_text()
-    assert summary == first["profile"] + "\n" and ", 2 processes, " in summary
-    assert sorted(path.name for path in (folder / "profile").iterdir()) == ["summary.txt", "trace.json"]
 
 
 def test_torchrun_ended_by_a_signal_leaves_a_run_that_goes_on_exactly(ended, pair):
