@@ -3,8 +3,8 @@
 python eval_adversarial.py results/runs/cifar100/wrn28_10 --attacks fgsm
 python eval_adversarial.py results/runs/tiny_imagenet/wrn28_10 --limit 1000 --attacks table5 converged
 
---attacks, each with records of its own; in brackets the gradients that an image takes. One takes as long as classifying
-it three times, 2 ms for a PreActResNet18 of width 16 on one core of a CPU: see --limit.
+--attacks, each with its records; in brackets the gradients that an image takes. A gradient takes as long as classifying
+the image three times, 2 ms for a PreActResNet18 of width 16 on one core of a CPU: see --limit.
 
     fgsm         FGSM as the official code has it, in normalised input, and FGSM on pixels (2)
     table5       Foolbox's attacks as Table 5 labels them, of 7 steps (232), and once more for a network that is given
@@ -15,9 +15,8 @@ it three times, 2 ms for a PreActResNet18 of width 16 on one core of a CPU: see 
 
 `strongest` leaves out the images that are misclassified already, as they are or at a smaller epsilon.
 
-A case is an attack within an epsilon of its own norm, as `ddn@0.25`; error, NLL and ECE are of the attacked images.
-`ddn` alone is the nearest image that it found, at any distance. What is printed says where an attack is weaker
-than FGSM.
+A case is an attack within an epsilon of its norm, as `ddn@0.25`; error, NLL and ECE are of the attacked images. `ddn`
+alone is the nearest adversarial image, at any distance. What is printed says where an attack is weaker than FGSM.
 """
 
 import math

@@ -7,13 +7,13 @@ E_c is the error in percent summed over the five severities of a corruption, 0 t
 the reference (Hendrycks and Dietterich, 2019, divide by AlexNet's).
 
 By default the test images are corrupted here, as those of the released set of the nearest size were, but for what
-data/corruptions.py says; every image has random numbers of its own, the same for all checkpoints. What is made is kept
+data/corruptions.py says; an image has the same random numbers for all checkpoints. What is made is kept
 in <data-dir>/.cache/corrupted for the next checkpoint: 2.3 GB for all cases of CIFAR, 9.2 GB for Tiny-ImageNet
 (--no-keep). ImageNet's are made anew every time.
 
 --released reads, instead, an unpacked CIFAR-10-C or CIFAR-100-C (<corruption>.npy, labels.npy), Tiny-ImageNet-C or
-ImageNet-C (<corruption>/<severity>/<class>/*.JPEG). These hold no clean images. Records of the two kinds have names of
-their own and are never put into one row.
+ImageNet-C (<corruption>/<severity>/<class>/*.JPEG). These hold no clean images. Records of the two kinds have different
+names and are never put into one row.
 """
 
 import sys

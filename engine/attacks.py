@@ -77,15 +77,15 @@ def margin(logits, y):
 
     Its gradient does not vanish where cross-entropy's does, at images that the network is sure of.
     """
-    own = logits.gather(1, y[:, None])[:, 0]
-    return logits.scatter(1, y[:, None], -math.inf).amax(1) - own
+    of_label = logits.gather(1, y[:, None])[:, 0]
+    return logits.scatter(1, y[:, None], -math.inf).amax(1) - of_label
 
 
 def fgsm(net, x, y, epsilons, low, high):
     """Yield (epsilon, x + epsilon sign(gradient of cross-entropy), clamped to [low, high]) (Goodfellow et al., 2014).
 
-    All steps share one gradient. x: what net takes. The paper's: normalised input, clamped to its batch's own least and
-    greatest value (official code, utility/adversarial_attack.py).
+    All steps share one gradient. x: what net takes. The paper's: normalised input, clamped to the least and greatest value
+    of its batch (official code, utility/adversarial_attack.py).
     """
     direction = gradient(cross_entropy, net, x, y).sign()
     for epsilon in epsilons:
@@ -111,7 +111,7 @@ def library():
 
 @dataclass(frozen=True)
 class Attack:
-    """An attack of Foolbox: the name of its class there, its norm (2 or inf) and options other than the defaults."""
+    """An attack of Foolbox: the name of its class, its norm (2 or inf) and options other than the defaults."""
 
     name: str
     norm: float
@@ -131,23 +131,23 @@ class Nearest(Attack):
     """An attack that seeks the nearest image that is misclassified, whatever its distance."""
 
     def images(self, classifier, x, y, rows):
-        """Yield (None, what it found) and, as Foolbox, (epsilon, that drawn back to within epsilon of x) for each.
+        """Yield (None, nearest images) and, as Foolbox, (epsilon, these drawn back to within epsilon of x) for each.
 
-        An image that is misclassified as it is stays as it is, and so does one for which nothing was found: Foolbox
+        An image that is misclassified as it is stays as it is, and so does one that the attack could not break: Foolbox
         returns Carlini and Wagner's failures as black images, which may well be misclassified themselves.
         """
         with model(classifier, x, rows) as attacked:
-            found = self.build()(attacked, x, y, epsilons=None)[0]
-        usable = found.isfinite().flatten(1).all(1) & (found != 0).flatten(1).any(1) & (predict(classifier, x) == y)
-        found = torch.where(usable[:, None, None, None], found, x)
-        yield None, audited(found, x)
+            nearest = self.build()(attacked, x, y, epsilons=None)[0]
+        usable = nearest.isfinite().flatten(1).all(1) & (nearest != 0).flatten(1).any(1) & (predict(classifier, x) == y)
+        nearest = torch.where(usable[:, None, None, None], nearest, x)
+        yield None, audited(nearest, x)
         for epsilon in LINF_EPSILONS if self.norm == math.inf else L2_EPSILONS:
-            drawn_back = self.build().distance.clip_perturbation(x, found, strength(epsilon))
+            drawn_back = self.build().distance.clip_perturbation(x, nearest, strength(epsilon))
             yield epsilon, audited(drawn_back, x, self.norm, epsilon)
 
 
 class Bounded(Attack):
-    """Projected gradient descent within an Linf ball (Madry et al., 2018), from a start of each image's own."""
+    """Projected gradient descent within an Linf ball (Madry et al., 2018), from a start that each image has for itself."""
 
     def images(self, classifier, x, y, rows):
         """Yield (epsilon, attacked images) for each."""
@@ -159,8 +159,8 @@ class Bounded(Attack):
 
         for epsilon in LINF_EPSILONS:
             with model(classifier, x, rows) as attacked:
-                found = Started(**self.options)(attacked, x, y, epsilons=strength(epsilon))[1]
-            yield epsilon, audited(found, x, self.norm, epsilon)
+                images = Started(**self.options)(attacked, x, y, epsilons=strength(epsilon))[1]
+            yield epsilon, audited(images, x, self.norm, epsilon)
 
 
 def starts(rows, shape, restart=0):
@@ -227,8 +227,8 @@ class Restarts:
                 if len(left):
                     loss = (cross_entropy, margin)[restart % 2]
                     start = starts(rows[left], x.shape[1:], 1 + restart)
-                    found = self.ascend(classifier, x[left], y[left], strength(epsilon), loss, start)
-                    worst = worst.index_copy(0, left, found)
+                    images = self.ascend(classifier, x[left], y[left], strength(epsilon), loss, start)
+                    worst = worst.index_copy(0, left, images)
             yield epsilon, audited(worst, x, math.inf, epsilon)
 
     def ascend(self, classifier, x, y, radius, loss, start):
@@ -262,7 +262,7 @@ def spread(distance):
     """What a record tells of the distances [N] of the nearest attacked images: inf where the attack failed.
 
     median_distance: over the images that are classified rightly as they are, which the others, at distance 0, are not;
-    median_distance_all: over all; None where it is infinite. found: in percent of the former.
+    median_distance_all: over all; None where it is infinite. found: how many the attack broke, in percent of the former.
     """
     needed = distance[distance > 0]
 
@@ -270,8 +270,8 @@ def spread(distance):
         middle = np.median(values) if len(values) else math.inf
         return float(middle) if np.isfinite(middle) else None
 
-    found = float(100 * np.isfinite(needed).mean()) if len(needed) else None
-    return {"median_distance": median(needed), "median_distance_all": median(distance), "found": found}
+    broken = float(100 * np.isfinite(needed).mean()) if len(needed) else None
+    return {"median_distance": median(needed), "median_distance_all": median(distance), "found": broken}
 
 
 def audited(images, x, norm=math.inf, epsilon="1"):

@@ -274,7 +274,7 @@ def parser(doc):
     add("checkpoints", nargs="*", type=checkpoint, help="files of train.py, or folders: all *.best.pt below")
     add("--weights", choices=("best", "last"), default="best", help="of the best validation epoch, or of the last")
     add("--limit", type=int, metavar="N", help="only N test images, the same for all (and recorded)")
-    add("--no-run", action="store_true", help="show what is there, evaluate nothing")
+    add("--no-run", action="store_true", help="show the records so far, evaluate nothing")
     add("--data-dir", type=Path, help="holds the images (default $PATCHUP_DATA, else datasets)")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:<n> (default auto)")
     add("--workers", type=int, default=4, help="processes that prepare images (default 4)")

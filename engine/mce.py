@@ -26,7 +26,7 @@ class References:
         return f"--reference {self.path} holds no {self.pattern}: evaluate it in the same way first"
 
     def existing(self):
-        """{path: record} of those that are there."""
+        """{path: record} so far."""
         paths = sorted(self.path.rglob(self.pattern)) if self.path.is_dir() else [self.path]
         records = {path: read_json(path, maker="eval_corruption.py", remedy="") for path in paths}
         for path, record in records.items():

@@ -5,6 +5,8 @@ host wait for the device is listed in `waits`. A test of another pass takes this
 on DEVICE (`with DEVICE:`), runs the pass forward (a backward pass needs a driver) and says what `waits` then holds.
 """
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import models
 import regularizers
+from data import affine
 from engine import attacks, metrics
+from engine.subject import PixelClassifier, Subject
+from eval_activations import Activations
+from eval_adversarial import Benchmark
+from eval_affine import Affine
 from regularizers import Regularizer
 
 aten, DEVICE = torch.ops.aten, torch.device("cuda:0")
@@ -150,3 +157,51 @@ def test_attacks_do_not_wait_between_their_steps(waits, evaluated):
     for loss in (attacks.cross_entropy, attacks.margin):
         assert strongest.ascend(net, x, y, 8 / 255, loss, torch.zeros_like(x)).device == DEVICE
     assert attacks.predict(net, x).device == DEVICE and waits == []
+
+
+PLAIN, MEAN_AND_STD = (0.5, 0.5, 0.5), 2 * ["aten::_to_copy from cpu"]
+
+
+def evaluation_waits(evaluation, task, waits, monkeypatch):
+    """The waits of one batch of an evaluation whose network and images are on DEVICE."""
+    fixed = SimpleNamespace(any=lambda: False)  # asking whether a matrix is in floating point waits
+    monkeypatch.setattr(affine, "in_floating_point", lambda *given: fixed)
+    monkeypatch.setattr(attacks, "audited", lambda images, *given: images)  # which waits, to stop at a broken attack
+    monkeypatch.setattr(attacks, "starts", lambda rows, shape, *given: torch.zeros(len(rows), *shape, device=DEVICE))
+    images = {"path": None, "recipe": None, "folder": None, "classes": None, "digest": "", "mean": PLAIN, "std": PLAIN}
+    with DEVICE:
+        net = models.build("preactresnet18", num_classes=10, width=4).eval()
+        x, y, rows = torch.zeros(6, 3, 32, 32, dtype=torch.uint8), *torch.zeros(2, 6, dtype=torch.int64)
+        evaluation.classifier = PixelClassifier(net, PLAIN, PLAIN).eval()
+    evaluation.subject = Subject(net=net, test=range(6), device=DEVICE, **images)
+    vars(evaluation.subject)["classifier"] = evaluation.classifier
+    evaluation.values = dict.fromkeys(affine.SETS, np.zeros(1))
+    monkeypatch.setattr(affine, "matrices", lambda *given: torch.zeros(6, 2, 3, dtype=torch.float64))
+    waits.clear()
+    cases = evaluation.evaluate(task, x, y, rows if task not in affine.SETS else Rows(), {})
+    assert cases and all(tensor.device == DEVICE for case in cases.values() for tensor in case.values())
+    return waits
+
+
+class Rows:
+    """Places of images, as affine asks for them."""
+
+    def cpu(self):
+        return self
+
+    def numpy(self):
+        return np.zeros(6, int)
+
+
+@pytest.mark.parametrize(
+    "evaluation, task, expected",
+    [
+        (Affine(geometry=affine.AUTHORS), "clean", MEAN_AND_STD),
+        (Affine(geometry=affine.AUTHORS), "rotate_20", ["aten::_to_copy from cpu", *MEAN_AND_STD]),  # its matrices
+        (Activations(official=False), "clean", MEAN_AND_STD + 10 * ["aten::_to_copy from cuda"]),  # sums of five stages
+        (Activations(official=True), "clean", MEAN_AND_STD + 5 * ["aten::_to_copy from cuda"]),
+        (Benchmark("strongest", {"pgd": attacks.Restarts(2, 2)}), "pgd", 10 * ["aten::nonzero"]),  # a restart's images
+    ],
+)
+def test_what_evaluations_wait_for(evaluation, task, expected, waits, monkeypatch):
+    assert evaluation_waits(evaluation, task, waits, monkeypatch) == expected
