@@ -16,7 +16,7 @@ import zipfile
 import numpy as np
 
 from data import affine
-from engine import evaluation
+from engine import cli, evaluation
 from engine.evaluation import Evaluation
 from engine.files import BadInput, RunFailed, write_whole
 
@@ -108,8 +108,7 @@ def parser():
 
 def evaluations(args):
     """The evaluation that a command line asks for. Raises BadInput for an impossible seed."""
-    if args.draw_seed < 0:
-        raise BadInput(f"--draw-seed must be at least 0, not {args.draw_seed}")
+    cli.require_counts(args, "draw_seed", least=0, most=2**63 - 1)
     return [Affine(args.limit, geometry=args.geometry, draw_seed=args.draw_seed)]
 
 

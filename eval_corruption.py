@@ -24,7 +24,7 @@ import torch
 
 from data import corrupted
 from data.corruptions import HELD_OUT, SCORED, SEVERITIES, STORAGES
-from engine import evaluation
+from engine import cli, evaluation
 from engine.evaluation import Evaluation
 from engine.files import BadInput
 from engine.mce import References
@@ -148,8 +148,7 @@ def parser():
 
 def evaluations(args):
     """The evaluation that a command line asks for. Raises BadInput where its flags do not go together."""
-    if args.corruption_seed < 0:
-        raise BadInput(f"--corruption-seed must be at least 0, not {args.corruption_seed}")
+    cli.require_counts(args, "corruption_seed", least=0, most=2**63 - 1)
     given = {"--storage": args.storage, "--corruption-seed": args.corruption_seed, "--no-keep": args.no_keep}
     if args.released and (odd := [flag for flag, value in given.items() if value]):
         raise BadInput(f"{odd[0]} is about generated images and means nothing with --released")

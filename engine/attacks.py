@@ -84,8 +84,8 @@ def margin(logits, y):
 def fgsm(net, x, y, epsilons, low, high):
     """Yield (epsilon, x + epsilon sign(gradient of cross-entropy), clamped to [low, high]) (Goodfellow et al., 2014).
 
-    All steps share one gradient. x: what net takes. The paper's: normalised input, clamped to the least and greatest value
-    of its batch (official code, utility/adversarial_attack.py).
+    All steps share one gradient. x: what net takes. The paper's: normalised input, clamped to its batch's range
+    (official code, utility/adversarial_attack.py).
     """
     direction = gradient(cross_entropy, net, x, y).sign()
     for epsilon in epsilons:
@@ -147,7 +147,7 @@ class Nearest(Attack):
 
 
 class Bounded(Attack):
-    """Projected gradient descent within an Linf ball (Madry et al., 2018), from a start that each image has for itself."""
+    """Projected gradient descent within an Linf ball (Madry et al., 2018), each image from another start."""
 
     def images(self, classifier, x, y, rows):
         """Yield (epsilon, attacked images) for each."""
@@ -262,7 +262,7 @@ def spread(distance):
     """What a record tells of the distances [N] of the nearest attacked images: inf where the attack failed.
 
     median_distance: over the images that are classified rightly as they are, which the others, at distance 0, are not;
-    median_distance_all: over all; None where it is infinite. found: how many the attack broke, in percent of the former.
+    median_distance_all: over all; None where it is infinite. found: those that it broke, in percent of the former.
     """
     needed = distance[distance > 0]
 

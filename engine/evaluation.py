@@ -292,8 +292,8 @@ def checkpoints(args):
     """The paths of a command line's checkpoints, each once. Raises BadInput where there are none."""
     if not args.checkpoints:
         raise BadInput("give checkpoints of train.py, or folders that hold some")
-    if args.limit is not None and args.limit < 1:
-        raise BadInput(f"--limit must be at least 1, not {args.limit}")
+    cli.require_counts(args, "limit", most=10**9)
+    cli.require_counts(args, "workers", least=0)
     paths = {}
     for path in args.checkpoints:
         inside = sorted(path.rglob(f"*.{args.weights}.pt")) if path.is_dir() else [path]

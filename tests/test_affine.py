@@ -287,6 +287,8 @@ def test_impossible_seed_is_one_line(tmp_path, train_tiny, capsys):
     train_tiny(epochs=1)
     assert evaluate(tmp_path, tmp_path / "runs", "--draw-seed", -1) == 2
     assert capsys.readouterr().err.splitlines()[-1].endswith("--draw-seed must be at least 0, not -1")
+    assert evaluate(tmp_path, tmp_path / "runs", "--draw-seed", 10**30) == 2
+    assert "--draw-seed must be at most" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_real_images(real_checkpoint, tmp_path):

@@ -275,6 +275,7 @@ def test_bad_input(trained, tmp_path, capsys):
     path, _ = trained
     assert "give checkpoints of train.py, or folders that hold some" in refused(capsys)
     assert "--limit must be at least 1, not 0" in refused(capsys, path, "--limit", 0)
+    assert "--workers must be at least 0, not -1" in refused(capsys, path, "--workers", -1)
     assert "--data-dir" in (line := refused(capsys, path, "--data-dir", path)) and "is a file" in line
     (tmp_path / "empty").mkdir()
     assert f"{tmp_path / 'empty'} holds no *.best.pt" in refused(capsys, tmp_path / "empty")

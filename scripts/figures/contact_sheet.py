@@ -13,7 +13,7 @@ import data
 from data import corrupted
 from data.corruptions import HELD_OUT, SCORED, SEVERITIES, STORAGES
 from engine import cli
-from engine.files import ROOT, BadInput
+from engine.files import ROOT
 from engine.subject import test_images
 from scripts.figures import charts
 
@@ -36,8 +36,8 @@ def parser():
 
 def make(args):
     """Draw what a command line asks for."""
-    if args.corruption_seed < 0:
-        raise BadInput(f"--corruption-seed must be at least 0, not {args.corruption_seed}")
+    cli.require_counts(args, "corruption_seed", least=0, most=2**63 - 1)
+    cli.require_counts(args, "workers", least=0)
     test = test_images(args.dataset, args.image_size, str(args.data_dir), args.workers).test.limited(PICTURES)
     source = corrupted.Generated(args.dataset, test, args.corruption_seed, args.storage, None, args.workers)
     (clean, _, _), *_ = test.pixel_batches(PICTURES)
