@@ -316,10 +316,11 @@ def test_an_attack_that_leaves_the_ball_is_caught(two_classes, monkeypatch):
 
 def test_foolbox_is_imported_without_a_git_executable_and_only_when_asked_for():
     code = (
-        "import sys, attacks; assert 'foolbox' not in sys.modules; attacks.library(); assert 'foolbox' in sys.modules"
+        "import sys; from engine import attacks; assert 'foolbox' not in sys.modules; attacks.library(); "
+        "assert 'foolbox' in sys.modules"
     )
     environment = {k: v for k, v in os.environ.items() if k != "GIT_PYTHON_REFRESH"} | {"PATH": "/nowhere"}
-    where = Path(attacks.__file__).parent
+    where = Path(attacks.__file__).parent.parent
     done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=where, capture_output=True, text=True)
     assert done.returncode == 0 and not done.stderr, done.stderr
 
