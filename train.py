@@ -12,8 +12,12 @@ is one run on four GPUs, its batch split among them.
 
 import argparse
 import contextlib
+import os
+import shutil
 import sys
 from pathlib import Path
+
+import torch
 
 import data
 import models
@@ -96,8 +100,26 @@ def require_possible(recipe, device, processes, graphs, checkpoint_minutes):
         raise BadInput(f"--checkpoint-minutes must be at least 0, not {checkpoint_minutes}")
     if graphs and (processes > 1 or (device and device.type != "cuda")):
         raise BadInput("--graphs is for one process on a CUDA device")
+    if recipe.compile and not any(map(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "clang++")))):
+        raise BadInput("--compile needs a C++ compiler, as g++, and none is here: install one, or leave it out")
     if device:
         require_amp(recipe.amp, device)
+
+
+def require_normalisable(recipe, loader):
+    """Raise BadInput where a rank's last batch has one image, and the network's BatchNorm gets one value a channel."""
+    steps = loader.steps(recipe.batch_size, distributed.size())
+    if loader.size(recipe.batch_size, steps - 1) // distributed.size() > 1:
+        return
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        net = recipes.network(recipe, 2).train()
+    try:
+        net(torch.empty(1, 3, recipe.image_size, recipe.image_size, device="meta"))
+    except ValueError as error:
+        raise BadInput(
+            f"--batch-size {recipe.batch_size} leaves one image for the last batch, which BatchNorm cannot normalise on "
+            "maps of 1x1: give another, or another number of images"
+        ) from error
 
 
 def build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet, graphs=False):
@@ -108,6 +130,7 @@ def build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet, g
     fewest = min(map(len, (datasets.train, datasets.val, datasets.test)))
     if fewest < distributed.size():
         raise BadInput(f"{distributed.size()} processes cannot share {fewest} images: start fewer processes")
+    require_normalisable(recipe, datasets.train)
     regularizer = recipes.regularizer(recipe, len(datasets.classes))
     if recipe.compile:
         compile_stages(net)

@@ -176,3 +176,36 @@ def test_relative_paths_are_the_callers(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "here/tables").is_dir()
+
+
+def test_a_last_batch_of_one_image_on_maps_of_one_pixel_is_refused_before_the_first_step(capsys, tmp_path):
+    for number in range(8):
+        for part in ("train", "test"):
+            path = tmp_path / f"images/{part}/{'ab'[number % 2]}/{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), (30 * number, 0, 0)).save(path)
+    flags = "--dataset folder --image-size 8 --model preactresnet18 --method none --width 4 --val-per-class 1"
+    assert (
+        train.main(
+            [
+                *flags.split(),
+                "--out",
+                str(tmp_path / "other"),
+                "--data-dir",
+                str(tmp_path / "images"),
+                "--epochs",
+                "1",
+                "--batch-size",
+                "4",
+            ]
+        )
+        == 0
+    )
+    line = refused(capsys, tmp_path, train.main, f"{flags} --batch-size 5".split())
+    assert "--batch-size 5 leaves one image for the last batch" in line
+
+
+def test_compiling_without_a_compiler_is_refused(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(train.shutil, "which", lambda name: None)
+    flags = "--dataset digits --model preactresnet18 --method none --compile"
+    assert "--compile needs a C++ compiler" in refused(capsys, tmp_path, train.main, flags.split())
