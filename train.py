@@ -117,8 +117,8 @@ def require_normalisable(recipe, loader):
         net(torch.empty(1, 3, recipe.image_size, recipe.image_size, device="meta"))
     except ValueError as error:
         raise BadInput(
-            f"--batch-size {recipe.batch_size} leaves one image for the last batch, which BatchNorm cannot normalise on "
-            "maps of 1x1: give another, or another number of images"
+            f"--batch-size {recipe.batch_size} leaves one image for the last batch, which BatchNorm cannot normalise "
+            "on maps of 1x1: give another, or another number of images"
         ) from error
 
 

@@ -201,6 +201,7 @@ def test_a_last_batch_of_one_image_on_maps_of_one_pixel_is_refused_before_the_fi
         )
         == 0
     )
+    capsys.readouterr()  # the bar of decoding the images, once
     line = refused(capsys, tmp_path, train.main, f"{flags} --batch-size 5".split())
     assert "--batch-size 5 leaves one image for the last batch" in line
 
