@@ -89,7 +89,7 @@ class Regularizer:
         self.criterion = CRITERIA[criterion]
         self.kernel = blended  # or what it was compiled to
         self.rng = np.random.default_rng()  # host choices: lambda, partners, boxes, k
-        self.generators = {}  # one torch generator a device, for masks
+        self.generators = {}  # {device: torch generator}, for masks
         self.torch_seed = None
 
     def __getattr__(self, name):

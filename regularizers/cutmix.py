@@ -2,7 +2,7 @@
 
     x'_i = M x_i + (1 - M) x_j,     y'_i = lambda y_i + (1 - lambda) y_j
 
-M is 0 in one box a batch, whose centre is uniform over the image and whose sides are sqrt(1 - lambda_0) of the image's,
+M is 0 in one box per batch. Its centre is uniform over the image, its sides are sqrt(1 - lambda_0) of the image's with
 lambda_0 ~ Beta(alpha, alpha). The box is clipped at the borders, and lambda is the kept fraction of pixels that really
 results. The partners come from one permutation of the batch. The criteria are linear in the target, so the loss is
 lambda l(f, y_i) + (1 - lambda) l(f, y_j), as the official code writes it.

@@ -4,7 +4,7 @@
 
 with the centre (c_y, c_x) uniform over the image, so that holes are clipped at the borders; inside they have length x
 length pixels, odd lengths included. 0 is the mean colour of a normalised image. PatchUp's official code cuts one hole
-for the whole mini-batch, Cutout's own one for every image.
+for the whole mini-batch, Cutout's official code one for every image.
 """
 
 import torch

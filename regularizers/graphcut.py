@@ -67,12 +67,12 @@ def bounds(unary, down, right):
     """Labels low <= high, each [B, h, w], between which every minimum of the energy lies."""
     n = unary.shape[1]
     levels = np.arange(n)[:, None, None]
-    own = unary + neighbour_sum(np.ones_like(down), down, right)[:, None] * levels**2
+    alone = unary + neighbour_sum(np.ones_like(down), down, right)[:, None] * levels**2
     low, high = np.zeros_like(down), np.full_like(down, n - 1)
     for _ in range(ROUNDS):
         low_before, high_before = low, high
-        low = (own - 2 * levels * neighbour_sum(low, down, right)[:, None]).argmin(axis=1)
-        cost = own - 2 * levels * neighbour_sum(high, down, right)[:, None]
+        low = (alone - 2 * levels * neighbour_sum(low, down, right)[:, None]).argmin(axis=1)
+        cost = alone - 2 * levels * neighbour_sum(high, down, right)[:, None]
         high = n - 1 - cost[:, ::-1].argmin(axis=1)  # among equals the highest
         if np.array_equal(low, low_before) and np.array_equal(high, high_before):
             break

@@ -3,10 +3,10 @@
 For a batch of samples with hidden states h_i = g_k(x_i), each with a partner j from one permutation of the batch:
 
     h'_i = lambda h_i + (1 - lambda) h_j
-    y'_i = lambda y_i + (1 - lambda) y_j,     lambda ~ Beta(alpha, alpha), one a batch
+    y'_i = lambda y_i + (1 - lambda) y_j,     lambda ~ Beta(alpha, alpha), one per batch
 
 Mixup mixes the images, k = 0. Manifold Mixup draws k uniformly from `layers`, one for each batch; PatchUp's official
-code takes input, conv1 and layer1 (0, 1, 2), Manifold Mixup's own one layer later.
+code takes input, conv1 and layer1 (0, 1, 2), Manifold Mixup's official code takes one layer later.
 """
 
 from .base import Regularizer, check_layers, check_positive

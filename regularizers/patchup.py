@@ -193,7 +193,7 @@ class HardPatchUp(PatchUp):
 
 
 class SoftPatchUp(PatchUp):
-    """Soft PatchUp: blocks are mixed, lambda ~ Beta(alpha, alpha) once a batch, alpha > 0. Defaults: the paper's."""
+    """Soft PatchUp: blocks are mixed, lambda ~ Beta(alpha, alpha) once per batch, alpha > 0. Defaults: the paper's."""
 
     name = "patchup_soft"
 

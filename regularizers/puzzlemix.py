@@ -10,7 +10,7 @@ Mask. m minimises exactly, by a minimum cut (see graphcut.py),
       + sum_pq [beta' (m_p - m_q)^2 + beta' gamma w_pq(m_p, m_q)]  label smoothness, data-local smoothness
     prior(l / (n-1)) = -eta / b^2 log(Binomial(l; n-1, lambda) + 1e-8),   beta' = beta / (16 b)
 
-with lambda ~ Beta(alpha, alpha), one a batch. For m in {0, 1}, w_pq(m_p, m_q) is the mean absolute difference, over
+with lambda ~ Beta(alpha, alpha), one per batch. For m in {0, 1}, w_pq(m_p, m_q) is the mean absolute difference, over
 channels and along the common border, between the pixels (in [0, 1], averaged in cells of neigh_size) of the images
 that p and q show. Any such table is a constant + f(m_p) + g(m_q) + d_pq (m_p - m_q)^2, which is also its
 continuation to the labels between 0 and 1. |d_pq| <= 1, so with gamma <= 1 the pair term beta' (1 + gamma d_pq) is
@@ -42,10 +42,10 @@ def block_counts(height, width):
     """The block counts that divide images of this size; ValueError where there are none or the image is not square."""
     if height != width:
         raise ValueError(f"puzzlemix needs square images, not {height} x {width}")
-    found = [count for count in BLOCK_COUNTS if width % count == 0]
-    if not found:
+    counts = [count for count in BLOCK_COUNTS if width % count == 0]
+    if not counts:
         raise ValueError(f"puzzlemix needs images whose side is divisible by {BLOCK_COUNTS[0]}, not {width} x {width}")
-    return found
+    return counts
 
 
 def largest_divisor(size, limit):
@@ -66,8 +66,8 @@ def border_costs(cells, partner, k):
     cells [B, 3, bk, bk], k cells a block's side. Returns w[a][b], each [B, b-1, b].
     """
     above, below = cells[:, :, k - 1 : -1 : k], cells[:, :, k::k]
-    own = (above[partner], above), (below[partner], below)
-    return [[F.avg_pool2d((own[0][a] - own[1][b]).abs().mean(1), (1, k)) for b in (0, 1)] for a in (0, 1)]
+    at_p, at_q = (above[partner], above), (below[partner], below)
+    return [[F.avg_pool2d((at_p[a] - at_q[b]).abs().mean(1), (1, k)) for b in (0, 1)] for a in (0, 1)]
 
 
 def cut_costs(saliency, pixels, partner, blocks, lam, *, n_labels, eta, beta, gamma, neigh_size):
@@ -106,7 +106,7 @@ def cut_costs(saliency, pixels, partner, blocks, lam, *, n_labels, eta, beta, ga
 def best_mask(costs, solve=graphcut.solve):
     """The mask [B, b, b] in [0, 1], float32, with the least energy for these costs of `cut_costs`.
 
-    It is found on the host, so this waits for the device, once. solve: graphcut.solve, or a CutPool's.
+    The host solves for it, so this waits for the device once. solve: graphcut.solve, or a CutPool's.
     """
     labels = torch.as_tensor(solve(costs.cpu().numpy()))
     return labels.to(costs.device, non_blocking=True).float() / (costs.shape[1] - 3)
@@ -212,7 +212,7 @@ class PuzzleMix(Regularizer):
         clean_lam: weight of the loss of the unmixed images, at least 0. At 0 the saliency is taken in evaluation mode;
             above, in training mode, and clean_lam * 2 CE / C joins the loss (clean_lam * CE with criterion `ce`:
             2 / C is what separates the gradients of the two criteria).
-        std: what the pixels in [0, 1] were divided by, one number or one a channel (that of CIFAR-100 by default).
+        std: what the pixels in [0, 1] were divided by, one number or one per channel (CIFAR-100's by default).
 
     Raises ValueError for an impossible value, and for images that are not square or that no block count divides.
     """
@@ -265,9 +265,9 @@ class PuzzleMix(Regularizer):
         """Take the saliency on the bare net; choose block count, lambda, partners; find mask and moves.
 
         Leaves x, the parameters' gradients, BatchNorm's running statistics and the modules' modes as they are. Where
-        an image's saliency is not finite its target is NaN, and so is the loss: a mask would mean nothing, and to look
-        at the saliency would be to wait for the device. Waits for it three times, see best_mask and wishes; once
-        without transport. See Regularizer.draw.
+        an image's saliency is not finite, its target is NaN, and so is the loss: its mask would mean nothing, and an
+        error would need to wait for the device. There are three such waits, see best_mask and wishes, and one without
+        transport. See Regularizer.draw.
         """
         super().draw(x, y, net)
         if not isinstance(net, nn.Module):
@@ -323,7 +323,7 @@ class PuzzleMix(Regularizer):
 
     def branch(self):
         """The places of the grid on which blocks move; see Regularizer.branch."""
-        if self.clean_lam:  # its gradients are drawn into no tensor of their own
+        if self.clean_lam:  # its gradients stand in a list, which a graph does not read
             return None
         return 0 if self.moves is None else self.moves.shape[1]
 
