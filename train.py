@@ -134,7 +134,6 @@ def build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet, g
     regularizer = recipes.regularizer(recipe, len(datasets.classes))
     if recipe.compile:
         compile_stages(net)
-        regularizer.compile()
     recorder = Recorder(regularizer.generators) if graphs else None
     return Trainer(recipe, datasets, net, regularizer, device, files, checkpoint_minutes, quiet, recorder)
 

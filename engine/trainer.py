@@ -57,6 +57,8 @@ class Trainer:
         )
         self.start_momentum()
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.amp == "fp16")
+        if recipe.compile:
+            regularizer.compile()
         self.rank, self.world = distributed.rank(), distributed.size()
         self.graphed = GraphedStep(regularizer, recorder) if recorder else None
         self.steps = datasets.train.steps(recipe.batch_size, self.world)

@@ -239,8 +239,6 @@ class Case:
         classes = classes or data.FACTS[recipe.dataset].num_classes
         self.images = estimates.random_images(recipe, classes)
         self.regularizer = recipes.regularizer(recipe, classes)
-        if recipe.compile:
-            self.regularizer.compile()
         if net is None:
             net = recipes.network(recipe, classes)
             if recipe.compile:

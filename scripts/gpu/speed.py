@@ -42,7 +42,8 @@ def speed(model, compiled, device, small):
             attempted(f"{model}: compiled against eager", lambda: compiled_as_eager(case.recipe, net, device))
         for graphs in (True, False) if device.type == "cuda" else (False,):
             mode = ", ".join(word for word, chosen in (("compiled", compiled), ("graphs", graphs)) if chosen) or "eager"
-            make = functools.partial(made, model=model, device=device, graphs=graphs, net=net, amp=amp, **size)
+            fields = {"amp": amp, "compile": compiled} | size
+            make = functools.partial(made, model=model, device=device, graphs=graphs, net=net, **fields)
             for row in speeds(make, device, seconds=0.1 if small else 1.5):
                 report("speed", model=model, mode=mode, amp=amp, **row)
 
