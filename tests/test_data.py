@@ -253,6 +253,12 @@ def test_cache_stores_whole_files_or_nothing(tmp_path, monkeypatch, capsys):
     assert "No space left" in capsys.readouterr().err
 
 
+def test_cache_makes_its_folder(tmp_path):
+    cache.load(tmp_path / "deep" / "down", "x-1", "abc", lambda: {"a": np.arange(3)})
+    stored = cache.stored(tmp_path / "deep" / "down", "x-1", "abc")
+    assert stored["a"].tolist() == [0, 1, 2]
+
+
 # --- digits ---------------------------------------------------------------------------------------------------------
 
 
@@ -323,6 +329,7 @@ class Script:
         return self.order
 
     def uniform(self, low, high):
+        assert (low, high) == (-0.4, 0.4)
         return self.strengths.pop(0)
 
     def normal(self, mean, std, n):
@@ -336,7 +343,7 @@ def test_colour_changes_equal_one_step_after_the_other(order):
     strengths, light = (0.3, -0.2, 0.35), np.array([0.1, -0.05, 0.2])
     image = x / 255
     for kind, strength in zip(order, strengths):
-        grey = (image * augment.GREY[:, None, None]).sum(0)
+        grey = 0.299 * image[0] + 0.587 * image[1] + 0.114 * image[2]
         towards = (np.zeros_like(grey), np.full_like(grey, grey.mean()), grey)[kind]
         image = image + strength * (towards - image)
     for c in range(3):
@@ -365,6 +372,8 @@ def test_random_box_is_distributed_as_torchvisions():
         quantiles = np.linspace(0, 1, 11)
         np.testing.assert_allclose(np.quantile(ours, quantiles), np.quantile(theirs, quantiles), atol=0.03)
     assert augment.random_box(rng, 1000, 10) == (493, 0, 506, 10)  # no try fits: the central 4:3 part
+    tiny = np.array([augment.random_box(rng, 2, 1) for _ in range(200)])
+    assert (tiny[:, 2:] > tiny[:, :2]).all()  # never an empty part
 
 
 def test_a_large_folder_streams(own, monkeypatch):

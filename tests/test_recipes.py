@@ -129,3 +129,8 @@ def test_a_new_method_whose_arguments_have_no_field_is_refused(monkeypatch):
     monkeypatch.setitem(regularizers.METHODS, "noise", Noise)
     with pytest.raises(RecipeError, match="the method noise takes sigma, which recipes.Recipe has no field for"):
         resolve("cifar10", "wrn28_10", "noise")
+
+
+def test_a_users_own_images_start_where_every_method_learns():
+    recipe = recipes.resolve("folder", "preactresnet18", "patchup_soft", image_size=32)
+    assert (recipe.criterion, recipe.lr) == ("ce", 0.02)  # by trial; PatchUp diverges at the paper's 0.1 with ce
