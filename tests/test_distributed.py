@@ -134,6 +134,8 @@ def all_of_it(folder):
     run(resolve("cutmix"), folder / "whole")
     run(resolve("patchup_soft"), folder / "whole")
     run(resolve("patchup_soft"), folder / "ended")  # what the fixture `ended` left
+    where = {"data_dir": folder, "device": "cpu", "workers": 0, "deterministic": False}
+    found["profile"] = train.profile(resolve("none"), folder / "profile", **where)
     found["stopped"] = stopped_by_a_signal_to_rank_1(folder)
     torch.save(found, folder / f"rank{distributed.rank()}.pt")
     distributed.leave()
@@ -260,6 +262,13 @@ def test_local_rank_0_goes_first(pair):
 def test_a_signal_to_one_rank_stops_all_at_the_same_step_and_the_run_goes_on_exactly(pair):
     assert pair[1]["stopped"] == pair[2]["stopped"] == (6, signal.SIGUSR1)
     assert_same_outcome(outcome(pair[0] / "whole", "cutmix"), outcome(pair[0] / "parts", "cutmix"))
+
+
+def test_of_a_profile_rank_0_writes(pair):
+    folder, first, _ = pair
+    summary = (folder / "profile/summary.txt").read_text()
+    assert summary == first["profile"] + "\n" and ", 2 processes, " in summary
+    assert sorted(path.name for path in (folder / "profile").iterdir()) == ["summary.txt", "trace.json"]
 
 
 def test_torchrun_ended_by_a_signal_leaves_a_run_that_goes_on_exactly(ended, pair):

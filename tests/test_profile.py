@@ -2,9 +2,6 @@
 
 import functools
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -120,14 +117,3 @@ def test_a_folder_that_cannot_be_is_refused_in_one_line(place, tmp_path, capsys,
     assert out == "" and errors.count("\n") == 1
     assert f"cannot write to {tmp_path / place} (" in errors and errors.endswith(": give another --profile\n")
     assert (tmp_path / "file").read_text() == "mine" and list(tmp_path.iterdir()) == [tmp_path / "file"]
-
-
-@pytest.mark.slow
-def test_of_two_processes_rank_0_writes(tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += [str(ROOT / "train.py"), *RUN, *SMALL, "--method", "none", "--profile", str(tmp_path)]
-    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "summary.txt").read_text() == done.stdout
-    assert ", 2 processes, " in done.stdout
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["summary.txt", "trace.json"]
