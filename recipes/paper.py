@@ -59,6 +59,19 @@ BY_METHOD = {
 }
 
 
+def network_settings(model, image_size, stem=None):
+    """A network's options and their values; stem: the chosen one. Raises ValueError where it does not exist."""
+    network, large = models.find(model), image_size >= 64
+    values = {name: default for name, default in network.options.items() if name != "layers"}
+    if "stem" in values:
+        values["stem"] = stem or network.stems[large]  # [own]: unknown for Tiny-ImageNet
+    if "stem_stride" in values:
+        values["stem_stride"] = 2 if large else 1  # [C] for Tiny-ImageNet
+    if values.get("stem") == "imagenet":
+        del values["stem_stride"]
+    return values
+
+
 def schedule(dataset, model):
     """Epochs and milestones of a data set and network."""
     if dataset in SMALL:

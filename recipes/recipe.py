@@ -6,6 +6,7 @@ network), the method's, the exceptions, the user's overrides (see paper.py).
 
 import dataclasses
 import difflib
+import warnings
 
 import torch
 
@@ -14,7 +15,7 @@ import models
 import regularizers
 from recipes import fitting
 from recipes.fields import FIELDS, LARGEST, LARGEST_COUNT, NOT_GIVEN, OPTIONS, Recipe, RecipeError, flag, flags
-from recipes.paper import BY_DATASET, EVERYONE, method_settings, schedule
+from recipes.paper import BY_DATASET, EVERYONE, method_settings, network_settings, schedule
 
 
 def resolve(dataset, model, method, seed=0, images=None, **overrides):
@@ -37,11 +38,16 @@ def resolve(dataset, model, method, seed=0, images=None, **overrides):
         raise RecipeError(f"unknown field {unknown[0]!r}; a recipe has {', '.join(OPTIONS)}")
 
     facts, values = data.FACTS[dataset], _dataset_settings(dataset, overrides)
-    values |= _network_settings(model, values["image_size"], overrides) | EVERYONE | BY_DATASET.get(dataset, {})
+    try:
+        network_options = network_settings(model, values["image_size"], overrides.get("stem"))
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
+    values |= network_options | EVERYONE | BY_DATASET.get(dataset, {})
     values |= _schedule_settings(dataset, model, overrides)
     own = regularizers.hyperparameters(method)
-    if unnamed := [name for name in own if name not in OPTIONS]:
-        raise RecipeError(f"the method {method} takes {unnamed[0]}, which recipes.Recipe has no field for")
+    for what, names in ((f"method {method}", own), (f"network {model}", network_options)):
+        if unnamed := [name for name in names if name not in OPTIONS]:
+            raise RecipeError(f"the {what} takes {unnamed[0]}, which recipes.Recipe has no field for")
     values |= own | method_settings(dataset, model, method, values["image_size"])
     for name in overrides:
         if name in values:
@@ -62,7 +68,9 @@ def resolve(dataset, model, method, seed=0, images=None, **overrides):
 def changes(recipe, overrides, **base):
     """Those of overrides, fields given for a recipe, that differ from the paper's recipe with the fields base."""
     free = {} if data.FACTS[recipe.dataset].image_size else {"image_size": recipe.image_size}
-    theirs = resolve(recipe.dataset, recipe.model, recipe.method, images=recipe.images, **(base | free))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is told of the paper's recipe is not of this one
+        theirs = resolve(recipe.dataset, recipe.model, recipe.method, images=recipe.images, **(base | free))
     return {name: value for name, value in overrides.items() if name in free or getattr(theirs, name) != value}
 
 
@@ -95,24 +103,6 @@ def _dataset_settings(dataset, overrides):
         raise RecipeError(f"{dataset} has images of {facts.image_size} pixels; --image-size is for {free}")
     if not facts.streamed:  # whose random crop is another one
         values["padding"] = values["image_size"] // 16 if facts.padding is None else facts.padding
-    return values
-
-
-def _network_settings(model, image_size, overrides):
-    try:
-        network = models.find(model)
-    except ValueError as error:
-        raise RecipeError(str(error)) from error
-    values = {name: default for name, default in network.options.items() if name != "layers"}
-    if unnamed := [name for name in values if name not in OPTIONS]:
-        raise RecipeError(f"the network {model} takes {unnamed[0]}, which recipes.Recipe has no field for")
-    large = image_size >= 64
-    if "stem" in values:
-        values["stem"] = overrides.get("stem", network.stems[large])  # [own]: unknown for Tiny-ImageNet
-    if "stem_stride" in values:
-        values["stem_stride"] = 2 if large else 1  # [C] for Tiny-ImageNet
-    if values.get("stem") == "imagenet":
-        del values["stem_stride"]
     return values
 
 

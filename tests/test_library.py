@@ -70,6 +70,13 @@ def test_named_layers_are_the_stages_in_their_order():
     assert recipes.restore(json.loads(json.dumps(recipes.used(recipe)))) == recipe
 
 
+def test_what_differs_from_the_proposal_is_told_of_the_run_alone():
+    with pytest.warns(UserWarning) as told:
+        recipe = resolve("cifar100", MOBILENET, "patchup_hard", layers=("features.2",))
+        assert recipes.changes(recipe, {"layers": ("features.2",)}) == {"layers": ("features.2",)}
+    assert ["to suit maps of side 8" in str(warning.message) for warning in told] == [True]
+
+
 @pytest.mark.parametrize(
     "model, overrides, message",
     [

@@ -240,5 +240,14 @@ def test_suggestion_names_sizes_and_marks_what_it_proposes(small, capsys):
     assert suggest(small, 2) == ([], ())
 
 
+def test_suggestion_shows_the_outermost_of_those_that_share_an_input(capsys):
+    block = nn.Sequential(nn.Sequential(nn.Conv2d(8, 8, 1)), nn.ReLU(), nn.Sequential(nn.ReLU()))
+    net = nn.Sequential(nn.Conv2d(3, 8, 1), block, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert suggest(net, 8) == ([], ())
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:-1]] == ["1", "1.2"]
+    assert lines[-1] == "none of them reduces a map: nothing to propose"
+
+
 def test_blocks_by_side():
     assert [fitting_block(side) for side in (56, 32, 31, 16, 15, 8, 7, 1)] == [7, 7, 5, 5, 3, 3, 1, 1]
