@@ -37,8 +37,9 @@ AROUND, WEAK = Interval(-0.2, -1.0, 0.6, 0.5), Interval(1.0, 0.1, 1.9, 0.04)
 
 
 def part(pooled, says=-1, seeds=8, paired=None, unequal=False, paper=None, complete=True):
+    enough = seeds >= judge.FEWEST
     contrast = Contrast("error", {}, says)
-    return Finding(contrast, "a - b", seeds, complete, pooled, paired or pooled, None, paper, unequal)
+    return Finding(contrast, "a - b", seeds, enough, complete, pooled, paired or pooled, None, paper, unequal)
 
 
 def judgement(*parts, floor="", absent=0):
@@ -133,6 +134,13 @@ def test_one_or_two_seeds_decide_nothing(tmp_path):
         assert {j.verdict for number, j in found.items()} == {NO_VERDICT}
         assert found[1].parts[0].seeds == len(seeds)
     assert not math.isnan(found[1].parts[0].pooled.low)  # the interval is shown all the same
+
+
+def test_two_seeds_decide_where_the_design_has_no_more_and_absent_methods_keep_a_claim_open(tmp_path):
+    folder = study_records.make(tmp_path, by(of_ranks(HARD, SOFT)), scale="gpu-minutes", evaluated=False)
+    first = judged(folder)[1]
+    assert [part.verdict for part in first.parts] == [HOLDS] * 4 and first.final
+    assert first.claim.absent == 4 and first.verdict == UNDECIDED
 
 
 def test_missing_runs_leave_the_others_verdicts(tmp_path):
@@ -267,6 +275,19 @@ def test_records_of_another_recipe_are_refused(plain, tmp_path):
         records.read(plain, "gpu")
 
 
+def test_records_of_other_images_are_refused(plain, tmp_path):
+    lines = lines_of(plain)[:3]
+    lines[2]["result"]["classes"] = 10
+    write_lines(tmp_path / "a", lines)
+    with pytest.raises(BadInput, match="line 3: classes 10, the study's is 100"):
+        records.read(tmp_path / "a")
+    lines[2]["result"] |= {"classes": 100, "digest": "b"}
+    lines[1]["result"]["digest"] = "a"  # the first has none: made before there were digests
+    write_lines(tmp_path / "b", lines)
+    with pytest.raises(BadInput, match="line 3: digest b, the study's is a"):
+        records.read(tmp_path / "b")
+
+
 def test_epochs_that_are_free_are_the_same_for_all_runs(tmp_path):
     folder = study_records.make(tmp_path / "a", scale="gpu-minutes", evaluated=False)
     lines = lines_of(folder)
@@ -276,7 +297,7 @@ def test_epochs_that_are_free_are_the_same_for_all_runs(tmp_path):
     assert len(records.read(tmp_path / "b").runs) == 10
     lines[3]["result"]["recipe"]["epochs"] = 61
     write_lines(tmp_path / "c", lines)
-    with pytest.raises(BadInput, match="line 4: runs that differ in epochs"):
+    with pytest.raises(BadInput, match="line 4: epochs 61, the study's is 60"):
         records.read(tmp_path / "c")
 
 

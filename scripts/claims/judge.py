@@ -2,8 +2,8 @@
 
 A part of a claim is decided where its interval in the additive model excludes zero; where Levene's test finds that
 cells deviate differently, only where the paired interval does so on the same side. Fewer than three seeds decide
-nothing. A claim holds where all its parts do, which needs no correction for their number. It does not hold where a part
-is decided against it and stays so after Holm's correction, as any of them would do.
+nothing where the design has more. A claim holds where all its parts do, which needs no correction for their number. It
+does not hold where a part is decided against it and stays so after Holm's correction, as any of them would do.
 """
 
 import functools
@@ -24,14 +24,15 @@ NO_VERDICT, UNTESTABLE = "no verdict yet", "not testable here"
 class Finding:
     """A contrast in a network.
 
-    label: of the contrast; seeds: the fewest of its cells; complete: whether all have those of the design;
-    pooled, paired: its Intervals; best: that of the best epoch's weights, or None; paper: of the paper's numbers, or
-    None; unequal: whether the pooled interval does not decide alone.
+    label: of the contrast; seeds: the fewest of its cells; enough: whether they may decide; complete: whether all cells
+    have those of the design; pooled, paired: its Intervals; best: that of the best epoch's weights, or None; paper: of
+    the paper's numbers, or None; unequal: whether the pooled interval does not decide alone.
     """
 
     contrast: Contrast
     label: str
     seeds: int
+    enough: bool
     complete: bool
     pooled: Interval
     paired: Interval
@@ -47,20 +48,20 @@ class Finding:
     @property
     def side(self):
         """-1 or 1 where it is decided, else 0."""
-        side = self.pooled.side if self.seeds >= FEWEST else 0
+        side = self.pooled.side if self.enough else 0
         return side if not self.unequal or side == self.paired.side else 0
 
     @property
     def p(self):
         """The p value by which it is decided, NaN without one."""
-        if self.seeds < FEWEST:
+        if not self.enough:
             return math.nan
         return max(self.pooled.p, self.paired.p) if self.unequal else self.pooled.p
 
     @property
     def verdict(self):
         """Of a part of a claim: HOLDS, FAILS, UNDECIDED, or NO_VERDICT before there are seeds enough."""
-        if self.seeds < FEWEST:
+        if not self.enough:
             return NO_VERDICT
         return {0: UNDECIDED, 1: HOLDS, -1: FAILS}[self.side * self.contrast.says]
 
@@ -72,7 +73,7 @@ class Finding:
     @property
     def excludes_paper(self):
         """Whether the paper's difference lies outside the interval."""
-        if self.paper is None or self.seeds < FEWEST:
+        if self.paper is None or not self.enough:
             return False
         intervals = (self.pooled, self.paired) if self.unequal else (self.pooled,)
         return all(interval.excludes(self.paper.mean) for interval in intervals)
@@ -120,14 +121,17 @@ def finding(network, contrast):
     group = network.group_of(cells)
     values = network.values(measure, group)
     model = network.additive(measure, group)
+    seeds = {cell: len(values.get(cell, ())) for cell in cells}
+    wanted = {cell: network.wanted(cell, measure) for cell in cells}
     best = None
     if MEASURES[measure].best:
         best = network.additive(measure, group, best=True).contrast(contrast.weights)
     return Finding(
         contrast,
         contrast.words or " - ".join(map(network.label, cells)),
-        min(len(values.get(cell, ())) for cell in cells),
-        all(len(values.get(cell, ())) >= network.wanted(cell, measure) for cell in cells),
+        min(seeds.values()),
+        all(seeds[cell] >= min(FEWEST, wanted[cell]) for cell in cells),
+        all(seeds[cell] >= wanted[cell] for cell in cells),
         model.contrast(contrast.weights),
         statistics.paired(values, contrast.weights)[0],
         best,

@@ -18,10 +18,11 @@ RULE = f"""\
 Runs of one seed share split, initial weights and order of images. One additive model, row + seed, is fitted to all runs
 of a table of the study and one measure, by least squares where runs are missing; its pooled residual gives every
 difference a 95 % t interval. A part of a claim is *decided* where that interval excludes zero; where Levene's test
-finds that rows deviate differently (p < {UNEQUAL}), only where the interval of the paired differences does so too.
-Rows with fewer than {FEWEST} seeds decide nothing. A claim *holds* where all its parts do. It *does not hold* where a
-part is decided against it and stays so after Holm's correction for the number of parts, whose p value stands beside it.
-Otherwise it is *undecided*, which is no evidence for either side. Claims are not corrected for their number.
+finds that rows deviate differently (p < {UNEQUAL}), only where the interval of the paired differences does so too. Rows
+with fewer than {FEWEST} seeds decide nothing where the design has more. A claim *holds* where all its parts do. It
+*does not hold* where a part is decided against it and stays so after Holm's correction for the number of parts, whose p
+value stands beside it. Otherwise it is *undecided*, which is no evidence for either side. Claims are not corrected for
+their number.
 
 Last epoch: of the last epoch's weights, which decide. Best epoch: of the weights that were best on validation, beside
 it. The paper's: the same difference of its printed means, after Welch with five runs each. *The paper's margin is
@@ -110,7 +111,7 @@ def lead(part):
     low, high = sorted((abs(low), abs(high)))
     if math.isnan(mean):
         return f"is {paper}"
-    if part.seeds < FEWEST:
+    if not part.enough:
         text = f"is {side(mean)} by {abs(mean):.2f} points ({part.seeds} seed{'s' * (part.seeds > 1)})"
     elif part.side:
         text = f"is {side(mean)} by {abs(mean):.2f} points [{low:.2f}, {high:.2f}]"
@@ -283,8 +284,9 @@ def what_holds(network, judgements):
     """The README's section: three of the five sentences."""
     where, none, *_, verdicts = opening(network, judgements)
     link = (
-        "Every part with its interval: [claims.md](results/published/claims.md); the first edition of the study, which "
-        "this one replaces: [claims.md](results/published/study/first/claims.md)."
+        "Every part with its interval: [claims.md](results/published/claims.md). `bash scripts/study.sh cpu` goes on "
+        "with the study, `--quick` shows its path in half an hour. "
+        "[Its first edition](results/published/study/first/claims.md) is superseded."
     )
     return "\n\n".join([HEADING, where, none, verdicts, link]) + "\n"
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+import data
 import recipes
 from engine.files import BadInput, make_folder, write_whole
 
@@ -56,7 +57,7 @@ class StudyRecords:
                     key = self._key(expected(table, model, row))
                     self.shown.setdefault(key, []).append((part, model, row.method, row.variant))
                     self.seeds[key] = max(row.seeds, self.seeds.get(key, 0))
-        self.runs = {}
+        self.runs, self.common = {}, {"classes": data.FACTS["cifar100"].num_classes}  # what all runs have alike
         for record in runs:
             self.add(record, f"the study {scale}")
 
@@ -66,15 +67,15 @@ class StudyRecords:
     def add(self, record, where):
         """Take a record in; of two records of a run that with more evaluations stays, else the later.
 
-        Raises BadInput, beginning with where, for a run of another recipe than the study's.
+        Raises BadInput, beginning with where, for a run of another recipe or other images than the study's.
         """
         recipe = record.result["recipe"]
         if self._key(recipe) not in self.shown:
             raise BadInput(f"{where}: {record.result['method']}, seed {record.seed}, {self._stranger(recipe)}")
-        free = {as_key({name: other.result["recipe"].get(name) for name in self.design.free}) for other in self}
-        if free - {as_key({name: recipe.get(name) for name in self.design.free})}:
-            words = " and ".join(self.design.free)
-            raise BadInput(f"{where}: runs that differ in {words} do not belong to the same study: give another --out")
+        for name in ("classes", "digest", *self.design.free):
+            value = record.result.get(name, recipe.get(name))
+            if value is not None and self.common.setdefault(name, value) != value:
+                raise BadInput(f"{where}: {name} {value}, the study's is {self.common[name]}: give another --out")
         key = as_key(recipe)
         before = self.runs.get(key)
         if before is None or len(before.evaluations) <= len(record.evaluations):
