@@ -119,7 +119,7 @@ def random_images(recipe, classes, count=None):
     labelled, facts = Pool(images, rng.integers(0, classes, count)), data.FACTS[recipe.dataset]
     options = {"mean": facts.mean, "std": facts.std, "padding": recipe.padding or 0, "flip": bool(recipe.flip)}
     loader = MemoryLoader(labelled, np.arange(count), seed=0, augment=TRAIN, **options)
-    return SimpleNamespace(train=loader, val=loader, test=loader)
+    return SimpleNamespace(train=loader, val=loader, test=loader, digest="")
 
 
 def _timed(trainer, loader, device):
