@@ -163,9 +163,8 @@ def follow_rank_0(net):
     Right after a step, not before the forward pass, where DistributedDataParallel would: evaluation and Puzzle Mix'
     draw read them as well.
     """
-    if size() == 1:
+    if size() == 1 or not (buffers := statistics(net)):
         return
-    buffers = statistics(net)
     together = flat(buffers)
     dist.broadcast(together, src=0)
     unflatten(together, buffers)

@@ -141,8 +141,7 @@ class Trainer:
 
         Its gradients are not finite either, so that the scaler skips the step: nothing of it remains.
         """
-        statistics = distributed.statistics(self.net)
-        if self.recipe.amp != "fp16" or not statistics:
+        if self.recipe.amp != "fp16" or not (statistics := distributed.statistics(self.net)):
             yield
             return
         before = distributed.flat(statistics)

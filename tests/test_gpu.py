@@ -243,7 +243,7 @@ def test_on_a_cpu_it_goes_through_all_parts_in_small_and_keeps_to_its_minutes(tm
     command += ["--data-dir", str(tmp_path)]
     environment = {**gpu.os.environ, "PYTHON": sys.executable}
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert time.monotonic() - start < 3 * 60 + 60, "with the end of a part that is stopped"
+    assert time.monotonic() - start < 3 * 60 + 90, "with the time to start, on a busy machine"
     parts = json.loads((tmp_path / "gpu.json").read_text())["parts"]
     assert list(parts) == gpu.NAMES and result.stderr == ""
     assert parts["card"]["state"] == parts["methods"]["state"] == "done"

@@ -27,7 +27,7 @@ from engine.device import code_version, select_device, unused_gpu
 from engine.files import ROOT, BadInput, make_folder, read_json, write_json, write_whole
 from scripts.gpu import page, rows
 
-SAVING = 20  # seconds that a part gets to end by itself
+SAVING = 10  # seconds that a part gets to end by itself
 TRIED, CHOSEN = 2, 0.6  # a part may take so many times its seconds, and is begun where this share of them is left
 RUNS, IMAGES = 10, 45_000  # of the study gpu-minutes: trainings, images of an epoch
 START, TESTS = 20, 6  # seconds that trainings at once take to start, and one to be evaluated
@@ -224,20 +224,20 @@ def perform(part, seconds, end, args, small, results, log):
     found = results.parts[part.name] = {"state": "at work", "seconds": 0, "rows": []}
     left = end - time.monotonic()
     print(f"{time.strftime('%T')} {part.name} ...", flush=True)
-    if left < CHOSEN * seconds:
+    if left < max(CHOSEN * seconds, SAVING + 5):
         found["state"] = f"left out: {max(left, 0):.0f} s were left of its {seconds}"
     elif part.name == "true":
         try:
-            row, command = study(args, results.parts, left, small)
+            row, command = study(args, results.parts, left - SAVING, small)
             results.add(part.name, row)
-            do(part.name, command, left, results, log)
+            do(part.name, command, left - SAVING, results, log)
             for row in page.errors(args.out / "study"):
                 results.add(part.name, row)
         except BadInput as error:
             found["state"] = f"left out: {error}"
     else:
         command = [sys.executable, "-m", "scripts.gpu.child", part.name, args.device, *["small"] * small]
-        do(part.name, command, min(TRIED * seconds, left), results, log)
+        do(part.name, command, min(TRIED * seconds, left - SAVING), results, log)
     results.save()
     print(f"{time.strftime('%T')} {part.name}: {found['state']}, {found['seconds']:.0f} s", flush=True)
 
