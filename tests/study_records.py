@@ -1,5 +1,7 @@
 """Records of a study that was never run, with known numbers, for the tests of claims."""
 
+import json
+
 import regularizers
 from data import affine
 from data.corruptions import SCORED, SEVERITIES
@@ -131,3 +133,14 @@ def diverse(method, seed):
         for measure, unit in (("dimensions", 1.0), ("distance", 0.2))
         if method in ("manifold_mixup", "patchup_soft", "patchup_hard")
     ]
+
+
+def lines_of(folder):
+    """The lines of a folder's records, dicts."""
+    return [json.loads(text) for text in (folder / records.FILE).read_text().splitlines()]
+
+
+def write_lines(folder, lines):
+    """Write such lines to a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / records.FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 import study_records
+from study_records import lines_of, write_lines
 
 import recipes
 from engine.files import BadInput
@@ -244,15 +245,6 @@ def test_measured_lines(plain, tmp_path, monkeypatch):
 
 
 # ---- records ----
-
-
-def lines_of(folder):
-    return [json.loads(text) for text in (folder / records.FILE).read_text().splitlines()]
-
-
-def write_lines(folder, lines):
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / records.FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def test_records_are_read_as_written(plain, tmp_path):
