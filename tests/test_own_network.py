@@ -1,13 +1,11 @@
-"""README's code for one's own training: torchvision's and timm's networks stay what they are, and are mixed."""
+"""README's code for one's own training, and the commands of docs/own-training.md."""
 
 import re
 import shlex
 from pathlib import Path
 
 import pytest
-import timm
 import torch
-import torchvision
 
 import recipes
 import regularizers
@@ -17,10 +15,6 @@ from regularizers.patchup import PatchUp
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "own-training.md"
 README = Path(__file__).resolve().parent.parent / "README.md"
 HEADING = "PatchUp in your own training"
-FAMILIES = {
-    "torchvision": lambda: torchvision.models.resnet18(num_classes=100),
-    "timm": lambda: timm.create_model("resnet26", num_classes=100),
-}
 
 
 @pytest.fixture(scope="module")
@@ -39,45 +33,9 @@ def images(count=5, seed=0):
     return torch.randn(count, 3, 64, 64, generator=generator), torch.randint(100, (count,), generator=generator)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("training", [False, True])
-def test_regrouped_networks_give_the_same_logits_bit_for_bit(code, family, training):
-    net = FAMILIES[family]().train(training)
-    staged = code[f"staged_{family}"](net).train(training)
-    x, _ = images()
-    assert torch.equal(net(x), staged(x))
-    assert sorted(map(id, net.parameters())) == sorted(map(id, staged.parameters()))
-    assert sorted(map(id, net.buffers())) == sorted(map(id, staged.buffers()))
-
-
-def test_both_networks_train_in_the_loop_and_are_mixed_at_every_layer(code, monkeypatch):
-    mixed, mix = set(), PatchUp.mix
-
-    def watched(self, k, h):
-        out = mix(self, k, h)
-        altered = (out != h).flatten(1).any(dim=1)
-        assert not altered[self.partner == torch.arange(len(h))].any() if k == self.k else not altered.any()
-        if altered.any():
-            mixed.add(k)
-            assert self.target.count_nonzero(dim=1).max() == 2  # labels of two classes
-        return out
-
-    monkeypatch.setattr(PatchUp, "mix", watched)
-    for net in code["networks"]:
-        mixed.clear()
-        before = [p.clone() for p in net.parameters()]
-        code["train"](net, [images(seed=step) for step in range(8)])  # enough to draw every layer
-        assert mixed == {0, 1, 2, 3}
-        assert all(torch.isfinite(p).all() for p in net.parameters())
-        assert not any(torch.equal(old, new) for old, new in zip(before, net.parameters()))
-        x, _ = images()
-        mixed.clear()
-        assert torch.equal(net.eval()(x), net(x)) and not mixed
-
-
 def test_every_method_trains_by_the_same_lines(code):
     """As README says of build("cutmix", ...)."""
-    net = code["networks"][0].train()
+    net = code["net"].train()
     for method in regularizers.METHODS:
         regularizer = regularizers.build(method, num_classes=100)
         regularizer.check(net.shapes(64))
@@ -94,8 +52,8 @@ def blocks_of(text, language):
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-def test_the_example_of_the_docs_trains_and_is_mixed_at_every_layer(capsys, monkeypatch):
-    text, names, mixed, mix = DOCS.read_text(), {}, set(), PatchUp.mix
+def test_the_example_trains_and_is_mixed_at_every_layer(code, monkeypatch):
+    mixed, mix = set(), PatchUp.mix
 
     def watched(self, k, h):
         out = mix(self, k, h)
@@ -103,15 +61,16 @@ def test_the_example_of_the_docs_trains_and_is_mixed_at_every_layer(capsys, monk
             mixed.add(k)
         return out
 
-    exec("\n".join(blocks_of(text, "python")), names)
-    assert names["layers"] == ["features.1", "features.2", "features.4"] and names["block_size"] == (7, 5, 3)
-    assert "* features.4" in capsys.readouterr().out
+    assert code["layers"] == ["features.1", "features.2", "features.4"] and code["block_size"] == (7, 5, 3)
     monkeypatch.setattr(PatchUp, "mix", watched)
-    net = names["net"]
+    net = code["net"].train()
     before = [p.clone() for p in net.parameters()]
-    names["train"](net, [images(4, seed=step) for step in range(16)])  # enough to draw every layer
+    code["train"](net, [images(4, seed=step) for step in range(16)])  # enough to draw every layer
     assert mixed == {0, 1, 2, 3}
     assert not any(torch.equal(old, new) for old, new in zip(before, net.parameters()))
+    mixed.clear()
+    x, _ = images()
+    assert torch.equal(net.eval()(x), net(x)) and not mixed
 
 
 @pytest.mark.filterwarnings("ignore:block_size of")
