@@ -143,10 +143,15 @@ def test_compiled_submodules_are_mixed(small, how):
 def test_a_layer_within_a_compiled_submodule_is_refused_not_left_unmixed(small):
     torch._dynamo.reset()
     mixed, x = mixable(small, ["block.1"]), torch.randn(4, 3, 8, 8)
+    wanted = mixed(x, flip_at(1))
     small.block.compile(backend="aot_eager")
     small(x)
-    with pytest.raises(ValueError, match="block.1 does not run in a pass, or is compiled within another"):
-        mixed(x, flip_at(1))
+    try:
+        found = mixed(x, flip_at(1))  # torch up to 2.10 compiles it anew
+    except ValueError as error:
+        assert "block.1 does not run in a pass, or is compiled within another" in str(error)
+    else:
+        torch.testing.assert_close(found, wanted)
 
 
 def test_autocast_and_channels_last(small):
