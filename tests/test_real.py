@@ -9,6 +9,7 @@ import recipes
 import train
 
 IMAGES = os.environ.get("PATCHUP_DATA")
+pytestmark = pytest.mark.slow  # minutes, of training
 SHORT = {"width": 16, "criterion": "ce", "lr": 0.01, "batch_size": 25, "val_per_class": 5}
 
 
