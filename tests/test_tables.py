@@ -181,7 +181,7 @@ def test_train_py_and_the_tables_share_one_rule_for_folders(tmp_path, monkeypatc
         ('{"overrides": {"epochs": 1.5}}', "epochs 1.5, which --epochs does not take"),
         ('{"overrides": {"flip": "yes"}}', "flip 'yes', which --flip does not take"),
         ('{"overrides": {"width": true}}', "width True, which --width does not take"),
-        ('{"overrides": {"layers": ["a"]}}', r"layers \('a',\), which --layers does not take"),
+        ('{"overrides": {"milestones": ["a"]}}', r"milestones \('a',\), which --milestones does not take"),
         ('{"overrides": {"speed": 1}}', "speed, which is no field of a recipe"),
         ('{"overrides": [1]}', "holds no fields of a recipe"),
     ],
