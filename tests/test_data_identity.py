@@ -10,14 +10,14 @@ import data
 import eval_affine
 import recipes
 import train
-from engine import evaluation, files, runs
+from engine import files, runs, subject
 from engine.files import BadInput
 
 
 @pytest.fixture(autouse=True)
 def looked_at_anew():
     runs._digest.cache_clear()
-    evaluation.test_images.cache_clear()
+    subject.test_images.cache_clear()
 
 
 def relabelled(root):
@@ -130,6 +130,6 @@ def test_an_evaluation_refuses_other_images_and_an_emptied_archive_is_made_anew(
         assert eval_affine.main(command) == 0 and len(archive.read_bytes()) == len(whole)
     CHANGES["a class renamed"](own)
     archive.unlink()
-    evaluation.test_images.cache_clear()
+    subject.test_images.cache_clear()
     assert eval_affine.main(command) == 2
     assert "was trained on other images than those in" in capsys.readouterr().err
