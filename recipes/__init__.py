@@ -17,7 +17,7 @@ from recipes.fields import (
 from recipes.names import LABELS, printed
 from recipes.paper import sites
 from recipes.recipe import applicable, changes, datasets, network, objects, regularizer, resolve, restore, unknown_name
-from recipes.study import DESIGNS, EVALUATED_SEEDS, STUDIES, Design, table_name
+from recipes.study import DESIGNS, EVALUATED_SEEDS, STUDIES, table_name
 from recipes.tables import PAPER_AFFINE, PAPER_ROBUST, Metric, Row, Table
 
 TABLES = tables.TABLES | {
@@ -33,7 +33,6 @@ __all__ = [
     "PAPER_ROBUST",
     "STUDIES",
     "TABLES",
-    "Design",
     "Metric",
     "Recipe",
     "RecipeError",
