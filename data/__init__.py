@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import cache
+from . import cache, images
 from .errors import DataError
 from .facts import FACTS, Facts, part_of
 from .loaders import TRAIN, VAL, Loader, MemoryLoader, Pool, StreamLoader, normalise
@@ -131,20 +131,32 @@ def _pools(name, root, source, size, padding, workers):
     too_large = source.pixels(size) > MEMORY_LIMIT
     if too_large if facts.streamed is None else facts.streamed:
         return source.parts, source.classes, partial(StreamLoader, image_size=size, workers=workers)
-    arrays = _decoded(name, root, source, size, workers)
-    parts = [part for part in ("train", "val", "test") if f"{part}_labels" in arrays]
+    parts = source.parts or ("train", "test")
+    arrays = _decoded(name, root, source, parts, size, workers)
     pools = {part: Pool(arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in parts}
     return pools, arrays["classes"].tolist(), partial(MemoryLoader, padding=padding)
 
 
-def _decoded(name, root, source, size, workers):
+def _decoded(name, root, source, parts, size, workers):
     """The arrays of a source whose images live in memory, from the cache where it holds."""
 
     def read():
         return source.arrays(size, not FACTS[name].free_size, workers, name)
 
+    def check(arrays):
+        classes = arrays["classes"].tolist()
+        if classes != (source.classes or list(map(str, classes))):
+            raise DataError(f"the classes are {classes}")
+        for part in parts:
+            labels = arrays[f"{part}_labels"]
+            images.check(part, arrays[f"{part}_images"], labels, len(classes), size)
+            if source.parts and not np.array_equal(labels, source.parts[part].labels):
+                raise DataError(f"{part} has other labels")
+
     files = list(source.files())
-    return cache.load(root / ".cache", f"{name}-{size}", cache.fingerprint(str(root), files), read) if files else read()
+    if not files:
+        return read()
+    return cache.load(root / ".cache", f"{name}-{size}", cache.fingerprint(str(root), files), read, check)
 
 
 def _image_size(name, facts, image_size):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import DataError
+from .images import check
 
 PAGES = {
     "cifar10": "https://www.cs.toronto.edu/~kriz/cifar.html",
@@ -43,7 +44,7 @@ def cifar(name, data_dir):
 def _read_cifar(name, kind, data_dir, sums):
     for path, md5 in sums.items():
         _check(name, path, md5)
-    out = {}
+    out, folder = {}, data_dir / kind.base_folder
     for part in ("train", "test"):
         try:
             data = kind(data_dir, train=part == "train")
@@ -51,10 +52,9 @@ def _read_cifar(name, kind, data_dir, sums):
             labels = np.array(data.targets, np.int64)
             out["classes"] = np.array(data.classes)
         except Exception as error:  # unpickling raises many kinds
-            raise DataError(
-                f"{next(iter(sums)).parent} does not hold {name} ({type(error).__name__}: {error})"
-            ) from error
-        out |= _checked(name, part, images, labels, len(out["classes"]), next(iter(sums)).parent)
+            raise DataError(f"{folder} does not hold {name} ({type(error).__name__}: {error})") from error
+        check(f"{folder}: {part}", images, labels, len(out["classes"]), 32)
+        out |= {f"{part}_images": images, f"{part}_labels": labels}
     return out
 
 
@@ -81,18 +81,10 @@ def _read_svhn(kind, folder, sums):
             raise DataError("svhn needs SciPy: pip install scipy") from None
         except Exception as error:  # so does reading MATLAB's format
             raise DataError(f"{path} is not SVHN's file ({type(error).__name__}: {error})") from error
-        out |= _checked("svhn", part, np.ascontiguousarray(data.data), data.labels, 10, path)
+        images, labels = np.ascontiguousarray(data.data), data.labels
+        check(f"{path}: {part}", images, labels, 10, 32)
+        out |= {f"{part}_images": images, f"{part}_labels": labels}
     return out
-
-
-def _checked(name, part, images, labels, classes, path):
-    """The part's arrays, or DataError where images or labels are not the data set's."""
-    if images.dtype != np.uint8 or images.shape != (len(labels), 3, 32, 32):
-        raise DataError(f"{path}: {part} images {images.dtype} {images.shape} with {len(labels)} labels are not {name}")
-    wrong = labels[(labels < 0) | (labels >= classes)]
-    if len(wrong):
-        raise DataError(f"{path}: {part} label {wrong[0]} is outside the {classes} classes of {name}")
-    return {f"{part}_images": images, f"{part}_labels": labels}
 
 
 def _check(name, path, md5):

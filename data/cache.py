@@ -1,5 +1,6 @@
 """Decoded images on disk, next to their source, for as long as that source stays what it was."""
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -23,28 +24,31 @@ def fingerprint(root, paths):
     return digest.hexdigest()[:16]
 
 
-def load(folder, label, stamp, read):
+def load(folder, label, stamp, read, check):
     """The arrays {name: array} that read() gives, kept in folder/<label>-<stamp>.npz.
 
-    A file that does not load, or whose checksum is wrong, is made again. Files of other stamps are removed. Where
-    nothing can be written, a warning line is printed and the arrays are used all the same.
+    A file that does not load, whose checksum is wrong or that check(arrays) refuses by any exception is made again.
+    Files of other stamps are removed. Where nothing can be written, a warning line is printed and the arrays are used
+    all the same.
     """
-    arrays = stored(folder, label, stamp)
+    arrays = stored(folder, label, stamp, check)
     if arrays is None:
         arrays = read()
         keep(folder, label, stamp, arrays)
     return arrays
 
 
-def stored(folder, label, stamp):
-    """The arrays of folder/<label>-<stamp>.npz, or None where it is missing or, with a warning line, damaged."""
+def stored(folder, label, stamp, check):
+    """The arrays of folder/<label>-<stamp>.npz, or None where it is missing or, with a warning line, unusable."""
     path = _path(folder, label, stamp)
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            arrays = dict(file)
+        check(arrays)
+        return arrays
     except FileNotFoundError:
         return None
-    except Exception as error:  # whatever a damaged file makes the reader do
+    except Exception as error:  # whatever a damaged or foreign file makes the reader do
         warn(f"the cache file {path} is damaged and will be made anew ({error})")
         return None
 
@@ -54,10 +58,10 @@ def keep(folder, label, stamp, arrays):
     path = _path(folder, label, stamp)
     try:
         _store(path, arrays)
-        _tidy(path, label)
     except OSError as error:
         warn(f"images cannot be kept in {folder} ({error.strerror or error}); they will be made again")
         return False
+    _tidy(path, label)
     return True
 
 
@@ -82,6 +86,7 @@ def _store(path, arrays):
 def _tidy(path, label):
     """Remove what is left of earlier states of the same source."""
     for old in path.parent.glob(f"{label}-*"):
-        unfinished = old.suffix == ".tmp"
-        if old != path and (not unfinished or time.time() - old.stat().st_mtime > ABANDONED):
-            old.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # another process is faster, or a folder has the name
+            abandoned = time.time() - old.stat().st_mtime > ABANDONED
+            if old != path and (old.suffix != ".tmp" or abandoned):
+                old.unlink()

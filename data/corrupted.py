@@ -15,26 +15,16 @@ from . import cache, corruption_filters, corruption_tables, corruption_weather, 
 from .corruptions import SEVERITIES
 from .errors import DataError
 from .facts import FACTS
-from .images import pixels, read_image
+from .images import read_images
 from .loaders import Loader, MemoryLoader
 from .sources import scan
-from .workers import parallel
+from .workers import in_chunks
 
 KEPT_BYTES = 12 * 2**30  # of all cases together, above which they are not kept
 CHUNK_VALUES = 2**22  # colour values that a process corrupts at a time: tens of them are held as float64 on the way
 
 
-def chunks(rows, size):
-    """The rows [n] in parts of at most size."""
-    return [rows[i : i + size] for i in range(0, len(rows), size)]
-
-
-def in_parallel(task, keys, workers):
-    """task(key) for every key, in worker processes where there are several keys."""
-    return parallel(task, keys, workers if len(keys) > 1 else 0)
-
-
-# ---- made here ----
+# ---- generated ----
 
 
 class Generated:
@@ -67,10 +57,11 @@ class Generated:
             return
         what = f"{self.name}-{self.side}-table{self.table}-{self.storage}-seed{self.seed}-{len(self.rows)}images"
         where = self.folder, f"{what}-{name}-{severity}", self.fingerprint
-        if kept := cache.stored(*where):
+        shape = (len(self.rows), 3, self.side, self.side)
+        if kept := cache.stored(*where, functools.partial(check, shape)):
             yield from torch.from_numpy(kept["images"][start:]).split(size)
             return
-        images, done = np.empty((len(self.rows), 3, self.side, self.side), np.uint8), start
+        images, done = np.empty(shape, np.uint8), start
         for x in self.made(name, severity, size, start):
             images[done : done + len(x)] = x
             done += len(x)
@@ -84,7 +75,7 @@ class Generated:
         task = functools.partial(corrupted, self.clean, name, severity, self.seed, self.storage)
         if start < len(self.rows):
             task(self.rows[:1])  # what the corruption prepares for all images is prepared once, before processes fork
-        yield from map(torch.from_numpy, in_parallel(task, chunks(self.rows[start:], size), self.workers))
+        yield from map(torch.from_numpy, in_chunks(task, self.rows[start:], size, self.workers))
 
     @functools.cached_property
     def clean(self):
@@ -105,6 +96,13 @@ class Generated:
 def corrupted(clean, name, severity, seed, storage, rows):
     """The images of some rows, corrupted."""
     return corruptions.corrupt(clean(rows), rows, name, severity, seed, storage)
+
+
+def check(shape, arrays):
+    """Raise DataError where arrays are not {"images": uint8 of this shape}."""
+    images = arrays["images"]
+    if images.dtype != np.uint8 or images.shape != shape:
+        raise DataError(f"its images are {images.dtype} {images.shape}, not uint8 {shape}")
 
 
 def streamed(test, rows):
@@ -163,13 +161,17 @@ class ReleasedArrays(Released):
         files = {name: folder / f"{name}.npy" for name in ("labels", *names)}
         if missing := [path.name for path in files.values() if not path.is_file()]:
             raise DataError(f"{folder} lacks {', '.join(missing)}: {where(dataset)}")
-        arrays = {name: mapped(path) for name, path in files.items()}
-        labels = by_severity(arrays.pop("labels"), files["labels"], ())
-        for name, array in arrays.items():
-            arrays[name] = by_severity(array, files[name], (side, side, 3))
-            if arrays[name].shape[1] != labels.shape[1] or array.dtype != np.uint8:
-                n = labels.size
-                raise DataError(f"{files[name]} is {array.dtype} {array.shape}, not uint8 {(n, side, side, 3)}")
+        labels = mapped(files["labels"])
+        if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels) or len(labels) % len(SEVERITIES):
+            kind = f"{labels.dtype} {labels.shape}"
+            raise DataError(f"{files['labels']} is {kind}, not as many whole numbers for each of 5 severities")
+        labels, shape = labels.reshape(len(SEVERITIES), -1), (len(labels), side, side, 3)
+        self.arrays = {}
+        for name in names:
+            array = mapped(files[name])
+            if array.dtype != np.uint8 or array.shape != shape:
+                raise DataError(f"{files[name]} is {array.dtype} {array.shape}, not uint8 {shape}")
+            self.arrays[name] = array.reshape(len(SEVERITIES), -1, *shape[1:])
         if (labels != labels[0]).any():
             raise DataError(f"{files['labels']} has other labels from severity to severity")
         if np.unique(labels).tolist() != list(range(len(classes))):
@@ -178,29 +180,23 @@ class ReleasedArrays(Released):
         if all(name.isdigit() for name in classes) and list(map(int, classes)) != list(range(len(classes))):
             raise DataError(f"the class folders of {dataset} are numbers in another order than those of {folder}")
         super().__init__(dataset, labels[0].astype(np.int64), limit)
-        self.arrays = arrays
 
     def batches(self, name, severity, size, start=0):
         """As the module says."""
-        for rows in chunks(self.rows[start:], size):
-            x = self.arrays[name][severity - 1][rows]
+        for first in range(start, len(self.rows), size):
+            x = self.arrays[name][severity - 1][self.rows[first : first + size]]
             yield torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
 
 
 def mapped(path):
     """The array in a .npy file, left on disk. Raises DataError where there is none, or not all of it."""
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it is an archive of several")
+    except Exception as error:  # whatever a damaged file makes the reader do
         raise DataError(f"{path} is damaged or no .npy file ({error})") from error
-
-
-def by_severity(array, path, shape):
-    """An array [5 n, *shape] as [5, n, *shape]. Raises DataError, naming its file, where it has another shape."""
-    if not array.shape or len(array) == 0 or len(array) % len(SEVERITIES) or array.shape[1:] != shape:
-        wanted = ", ".join(map(str, ("5 n", *shape)))
-        raise DataError(f"{path} has the shape {array.shape}, not ({wanted}): as many images for each of 5 severities")
-    return array.reshape(len(SEVERITIES), -1, *shape)
+    return array
 
 
 class ReleasedFolders(Released):
@@ -227,8 +223,8 @@ class ReleasedFolders(Released):
 
     def batches(self, name, severity, size, start=0):
         """As the module says. Raises DataError naming an image that cannot be read or has another size."""
-        task = functools.partial(decoded, self.files[name, severity], self.side)
-        yield from map(torch.from_numpy, in_parallel(task, chunks(self.rows[start:], size), self.workers))
+        task = functools.partial(read_images, self.files[name, severity], self.side, True)
+        yield from map(torch.from_numpy, in_chunks(task, self.rows[start:], size, self.workers))
 
 
 def find_folder(folder, name, dataset):
@@ -240,14 +236,3 @@ def find_folder(folder, name, dataset):
         if paths:
             return paths[0]
     raise DataError(f"{folder} holds no folder {name}: {where(dataset)}")
-
-
-def decoded(files, side, rows):
-    """Some of the image files as an array uint8 [B, 3, side, side]; other sizes are refused."""
-    out = np.empty((len(rows), 3, side, side), np.uint8)
-    for x, row in zip(out, rows):
-        image = read_image(files.path(row))
-        if image.size != (side, side):
-            raise DataError(f"{files.path(row)} is {image.width}x{image.height} pixels, not {side}x{side}")
-        x[:] = pixels(image)
-    return out

@@ -2,23 +2,23 @@
 
 They follow the scripts that made CIFAR-C, Tiny-ImageNet-C and ImageNet-C (github.com/hendrycks/robustness,
 ImageNet-C/create_c); corruption_tables.py has the strengths. The released sets were made without a seed,
-Tiny-ImageNet's from other images, and all but CIFAR's were stored as JPEG: error rates on images made here are not
-those on the released sets and are to be labelled as generated.
+Tiny-ImageNet's from other images, and all but CIFAR's were stored as JPEG. Error rates on images of this module are
+other numbers than those on the released sets, and are labelled as generated.
 
 Faithful to the scripts, though not what one would expect: glass blur copies pixels where it means to swap them (NumPy's
 views), the first two zoom blurs of the 32 and 64 pixel tables reach 1.06 and 1.11 (floating-point ranges), and values
 are truncated, not rounded, to 8 bits.
 
 Deviations:
-1. Every image has random numbers of its own, decided by seed, corruption, severity and the image's row in its set.
-2. The frost overlays are drawn here: five fields of fern crystals with the mean and standard deviation, colour by
+1. Every image has its random numbers, decided by seed, corruption, severity and the image's row in its set.
+2. The frost overlays are drawings: five fields of fern crystals with the mean and standard deviation, colour by
    colour, of the five photographs that the scripts choose from (two of which are the same picture).
 3. Motion blur stands in for ImageMagick's (motion_blur and snow): the same taps and weights, but no rounding to 16 bits
    before the truncation to 8, which changes less than 1 % of the values by 1.
 4. Elastic transform's affine map samples exact positions, where the OpenCV of the time rounded them to 1/32 pixel.
 5. Spatter's water measures distances to edges exactly, where OpenCV approximates them. An image on which no drop falls
    stays as it is, where the script divides by zero, and the liquid is clipped at 1, where the script wraps around.
-6. Sides without a table of their own take the table nearest in ratio. Its lengths stay pixels, except those of elastic
+6. Sides without a table take the table nearest in ratio. Its lengths stay pixels, except those of elastic
    transform and pixelate, which scale with the side; fog's fractal takes the next power of two as its side.
 """
 
@@ -31,48 +31,20 @@ from . import corruption_weather as weather
 from .corruption_filters import as_jpeg, through_pillow, to_uint8
 from .corruption_tables import TABLES
 
-SCORED = {
-    "gaussian_noise": "noise",
-    "shot_noise": "noise",
-    "impulse_noise": "noise",
-    "defocus_blur": "blur",
-    "glass_blur": "blur",
-    "motion_blur": "blur",
-    "zoom_blur": "blur",
-    "snow": "weather",
-    "frost": "weather",
-    "fog": "weather",
-    "brightness": "weather",
-    "contrast": "digital",
-    "elastic_transform": "digital",
-    "pixelate": "digital",
-    "jpeg_compression": "digital",
+GROUPS = {
+    "noise": (filters.gaussian_noise, filters.shot_noise, filters.impulse_noise),
+    "blur": (filters.defocus_blur, filters.glass_blur, filters.motion_blur, filters.zoom_blur),
+    "weather": (weather.snow, weather.frost, weather.fog, filters.brightness),
+    "digital": (filters.contrast, filters.elastic_transform, filters.pixelate, filters.jpeg_compression),
 }
-HELD_OUT = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
+KEPT_OUT = (filters.speckle_noise, filters.gaussian_blur, weather.spatter, filters.saturate)
+
+SCORED = {function.__name__: group for group, functions in GROUPS.items() for function in functions}
+HELD_OUT = tuple(function.__name__ for function in KEPT_OUT)
+# the functions by name; the place of each decides its random numbers
+CORRUPTIONS = {function.__name__: function for functions in (*GROUPS.values(), KEPT_OUT) for function in functions}
 SEVERITIES = (1, 2, 3, 4, 5)
 STORAGES = ("png", "jpeg85")
-
-CORRUPTIONS = {
-    "gaussian_noise": filters.gaussian_noise,
-    "shot_noise": filters.shot_noise,
-    "impulse_noise": filters.impulse_noise,
-    "defocus_blur": filters.defocus_blur,
-    "glass_blur": filters.glass_blur,
-    "motion_blur": filters.motion_blur,
-    "zoom_blur": filters.zoom_blur,
-    "snow": weather.snow,
-    "frost": weather.frost,
-    "fog": weather.fog,
-    "brightness": filters.brightness,
-    "contrast": filters.contrast,
-    "elastic_transform": filters.elastic_transform,
-    "pixelate": filters.pixelate,
-    "jpeg_compression": filters.jpeg_compression,
-    "speckle_noise": filters.speckle_noise,
-    "gaussian_blur": filters.gaussian_blur,
-    "spatter": weather.spatter,
-    "saturate": filters.saturate,
-}
 
 
 def table_for(side):

@@ -24,8 +24,8 @@ class Facts:
 
     title: its name in print.
     reader: from the data directory to the Source of its images; raises DataError where they are missing or wrong.
-    own: images of the user's own, so that a recipe names their folder; their number, classes and size are free.
-    free_size: whether the side of the images is the user's choice; the files may then have any size.
+    custom: the user's images, so that a recipe names their folder; their number, classes and size are free.
+    free_size: whether the user chooses the side of the images; the files may then have any size.
     streamed: whether image files are decoded in every epoch, with ImageNet's augmentation (None: where the decoded
         images would take too much memory).
     mean, std: per channel, in units of images scaled to 0..1.
@@ -35,15 +35,15 @@ class Facts:
     num_classes: of the full set (None: as many as there are class folders); a subset's is len(Data.classes).
     val_per_class: training images per class held out for validation (None: a tenth of each class).
     train_per_class: images per class trained on, at most (None: all the rest).
-    train_images: the training images of every class in the full set, validation included, for what is planned before
-        images are there (None: the folder is looked through).
+    train_images: the training images of every class in the full set, validation included, to plan with before the
+        images are on disk (None: the folder is looked through).
     test_part: what the test images are called.
-    corrupted: the released corrupted test set (None: there is none).
+    corrupted: the released corrupted test set, if any.
     """
 
     title: str
     reader: Callable
-    own: bool = False
+    custom: bool = False
     free_size: bool = False
     streamed: bool | None = False
     mean: tuple
@@ -153,7 +153,7 @@ FACTS = {
     "folder": Facts(
         title="folder",
         reader=sources.folder,
-        own=True,
+        custom=True,
         free_size=True,
         streamed=None,
         mean=_HALF,

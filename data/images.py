@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from .errors import DataError
-from .workers import parallel
+from .workers import in_chunks
 
 SUFFIXES = {
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".bmp", ".webp", ".avif", ".gif"),
@@ -91,30 +91,39 @@ def pixels(image):
     return np.asarray(image).transpose(2, 0, 1)
 
 
-def _decode_chunk(files, side, exact, start):
-    """The CHUNK images from `start` on, uint8 [n, 3, side, side]."""
-    stop = min(start + CHUNK, len(files))
-    chunk = np.empty((stop - start, 3, side, side), np.uint8)
-    for i in range(start, stop):
-        image = read_image(files.path(i))
-        if image.size != (side, side):
-            if exact:
-                raise DataError(f"{files.path(i)} is {image.width}x{image.height} pixels, not {side}x{side}")
-            image = fit(image, side, side)
-        chunk[i - start] = pixels(image)
-    return chunk
+def check(what, images, labels, classes, side):
+    """Raise DataError where images are not uint8 [n, 3, side, side] with labels int64 [n] below `classes`."""
+    if images.dtype != np.uint8 or images.shape != (len(labels), 3, side, side) or labels.dtype != np.int64:
+        kinds = f"{images.dtype} {images.shape} with {labels.dtype} labels {labels.shape}"
+        raise DataError(f"{what} images are {kinds}, not uint8 (n, 3, {side}, {side}) with int64 labels (n,)")
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if len(wrong):
+        raise DataError(f"{what} label {wrong[0]} is outside the {classes} classes")
 
 
-def decode(files, side, exact, workers, title):
-    """All images as uint8 [N, 3, side, side], decoded in parallel under a progress bar.
+def read_images(files, side, exact, rows):
+    """The image files of some rows as uint8 [B, 3, side, side].
 
     exact: refuse images of another size (DataError naming the file); otherwise they are scaled and cropped to it.
     """
-    out = np.empty((len(files), 3, side, side), np.uint8)
-    starts = range(0, len(files), CHUNK)
-    chunks = parallel(partial(_decode_chunk, files, side, exact), starts, workers if len(starts) > 1 else 0)
+    out = np.empty((len(rows), 3, side, side), np.uint8)
+    for x, row in zip(out, rows):
+        image = read_image(files.path(row))
+        if image.size != (side, side):
+            if exact:
+                raise DataError(f"{files.path(row)} is {image.width}x{image.height} pixels, not {side}x{side}")
+            image = fit(image, side, side)
+        x[:] = pixels(image)
+    return out
+
+
+def decode(files, side, exact, workers, title):
+    """All images as read_images gives them, decoded in parallel under a progress bar."""
+    out, done = np.empty((len(files), 3, side, side), np.uint8), 0
+    chunks = in_chunks(partial(read_images, files, side, exact), range(len(files)), CHUNK, workers)
     with tqdm(total=len(files), desc=f"decoding {title}", unit=" images", leave=False) as bar:
-        for start, chunk in zip(starts, chunks):
-            out[start : start + len(chunk)] = chunk
+        for chunk in chunks:
+            out[done : done + len(chunk)] = chunk
+            done += len(chunk)
             bar.update(len(chunk))
     return out

@@ -76,6 +76,12 @@ def parallel(task, keys, workers, pin_memory=False):
         yield item
 
 
+def in_chunks(task, rows, size, workers):
+    """Yield task(part) for the parts of `size` rows, in order; in this process where there is only one part."""
+    parts = [rows[i : i + size] for i in range(0, len(rows), size)]
+    return parallel(task, parts, workers if len(parts) > 1 else 0)
+
+
 def _as_data_errors(loader, workers):
     """The loader's items, with the errors of its processes as DataError."""
     try:

@@ -116,7 +116,7 @@ def images_folder(recipe, data_dir):
 
     Raises BadInput where that is a file.
     """
-    if data_dir is None and data.FACTS[recipe.dataset].own:
+    if data_dir is None and data.FACTS[recipe.dataset].custom:
         return recipe.images
     folder = Path(data_dir or cli.DATA_DIR).expanduser()
     if folder.exists() and not folder.is_dir():

@@ -55,7 +55,7 @@ def resolve(dataset, model, method, seed=0, images=None, **overrides):
         if name in METHOD_OPTIONS:
             raise RecipeError(f"{flag(name)} means nothing to the method {method}, which takes {flags(own)}")
         raise RecipeError(f"{flag(name)} means nothing to {model} on {dataset}")
-    recipe = Recipe(dataset, model, method, seed, images=images if facts.own else None, **(values | overrides))
+    recipe = Recipe(dataset, model, method, seed, images=images if facts.custom else None, **(values | overrides))
     _check(recipe)
     try:
         recipe = dataclasses.replace(recipe, **fitting.fitted(recipe, overrides))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests import trainings
+from tests import image_files, trainings
 
 os.environ["OMP_NUM_THREADS"] = "1"  # of processes that tests start
 torch.set_num_threads(1)  # for networks this small more are slower
@@ -40,6 +40,14 @@ def train_tiny(tmp_path, finished_runs):
         return json.loads((out / trainings.STEM.format(method, seed)).with_suffix(".json").read_text())
 
     return train
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A user's folder of images: 3 classes, 12 training and 2 test images each."""
+    for part, count, seed in (("train", 12, 0), ("test", 2, 5000)):
+        image_files.write_classes(tmp_path / part, ("ant", "bee", "cat"), count, seed=seed)
+    return tmp_path
 
 
 @pytest.fixture

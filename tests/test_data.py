@@ -11,38 +11,12 @@ from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 
 import data
-from data import DataError, augment, cache, loaders
+from data import DataError, augment, loaders
 from data.loaders import TRAIN, VAL, MemoryLoader, Pool, crop_flip, normalise
 from data.splits import split
+from tests.image_files import load_folder, noise, write_classes, write_image
 
 MEAN, STD = (0.1, 0.5, 0.7), (0.2, 0.25, 0.4)
-
-
-def noise(*shape, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
-
-
-def write_image(path, side=(12, 10), seed=0, mode="RGB"):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(noise(side[1], side[0], 3, seed=seed)).convert(mode).save(path)
-
-
-def write_classes(folder, classes, count, side=(12, 10), suffix="png", seed=0):
-    for c, name in enumerate(classes):
-        for i in range(count):
-            write_image(folder / name / f"{i}.{suffix}", side, seed + 100 * c + i)
-
-
-@pytest.fixture
-def own(tmp_path):
-    """A user's folder: 3 classes, 12 training and 2 test images each."""
-    write_classes(tmp_path / "train", ("ant", "bee", "cat"), 12)
-    write_classes(tmp_path / "test", ("ant", "bee", "cat"), 2, seed=5000)
-    return tmp_path
-
-
-def load_own(folder, **changes):
-    return data.load("folder", folder, **{"seed": 0, "val_per_class": 3, "image_size": 8, "workers": 0} | changes)
 
 
 def small_loader(augment_kind=TRAIN, n=37, padding=2, flip=True, pool=50):
@@ -180,83 +154,29 @@ def test_svhn_split_has_the_official_size():
     assert (len(train), len(val)) == (57158, 7330)
 
 
-# --- the user's folder, and the cache -------------------------------------------------------------------------------
+# --- the user's folder -----------------------------------------------------------------------------------------------
 
 
-def test_folder_scales_and_crops_the_centre(own):
-    write_image(own / "train" / "ant" / "0.png", (20, 8))
-    loaded = load_own(own)
+def test_folder_scales_and_crops_the_centre(photos):
+    write_image(photos / "train" / "ant" / "0.png", (20, 8))
+    loaded = load_folder(photos)
     assert (len(loaded.train), len(loaded.val), len(loaded.test)) == (27, 9, 6)
     assert loaded.classes == ["ant", "bee", "cat"] and loaded.image_size == 8
-    first = np.asarray(Image.open(own / "train" / "ant" / "0.png"))[:, 6:14].transpose(2, 0, 1)
+    first = np.asarray(Image.open(photos / "train" / "ant" / "0.png"))[:, 6:14].transpose(2, 0, 1)
     assert np.array_equal(loaded.train.images[0].numpy(), first)
-    assert loaded.train.padding == 0 and load_own(own, image_size=32).train.padding == 2 and loaded.train.flip
+    assert loaded.train.padding == 0 and load_folder(photos, image_size=32).train.padding == 2 and loaded.train.flip
 
 
-def test_folder_with_own_validation_images_or_val_as_test(own):
-    write_classes(own / "val", ("ant", "bee", "cat"), 1, seed=9000)
-    loaded = load_own(own)
+def test_folder_with_own_validation_images_or_val_as_test(photos):
+    write_classes(photos / "val", ("ant", "bee", "cat"), 1, seed=9000)
+    loaded = load_folder(photos)
     assert [len(part) for part in (loaded.train, loaded.val, loaded.test)] == [36, 3, 6]
-    for file in own.glob("test/*/*"):
+    for file in photos.glob("test/*/*"):
         file.unlink()
-    for folder in [*own.glob("test/*"), own / "test"]:
+    for folder in [*photos.glob("test/*"), photos / "test"]:
         folder.rmdir()
-    loaded = load_own(own)
+    loaded = load_folder(photos)
     assert [len(part) for part in (loaded.train, loaded.val, loaded.test)] == [27, 9, 3]
-
-
-def test_cache_is_used_until_the_source_changes(own, monkeypatch, capsys):
-    before = load_own(own).train.images.clone()
-    (stored,) = (own / ".cache").iterdir()
-    with monkeypatch.context() as patch:
-        patch.setattr("data.sources.decode", lambda *a: pytest.fail("decoded again"))
-        assert torch.equal(load_own(own).train.images, before)
-    write_image(own / "train" / "bee" / "3.png", seed=77)
-    after = load_own(own).train.images
-    assert (after != before).flatten(1).any(1).nonzero().tolist() == [[17]]  # sorted as text: 3.png is the 6th of 12
-    (own / "train" / "ant" / "11.png").rename(own / "train" / "cat" / "12.png")
-    assert np.bincount(load_own(own).train.labels).tolist() == [11, 12, 13]
-    assert [stored.exists(), len(list((own / ".cache").iterdir()))] == [False, 1]
-    load_own(own, image_size=6)
-    assert len(list((own / ".cache").iterdir())) == 2
-
-
-@pytest.mark.parametrize("damage", ["empty", "half", "garbage", "one bit"])
-def test_a_damaged_cache_file_is_made_anew(own, capsys, damage):
-    before = load_own(own).train.images.clone()
-    (stored,) = (own / ".cache").iterdir()
-    content = bytearray(stored.read_bytes())
-    content[len(content) // 2] ^= 1
-    half = len(content) // 2
-    stored.write_bytes({"empty": b"", "half": content[:half], "garbage": b"x" * 5000, "one bit": content}[damage])
-    assert torch.equal(load_own(own).train.images, before)
-    assert "is damaged and will be made anew" in capsys.readouterr().err
-    load_own(own)
-    assert "damaged" not in capsys.readouterr().err
-
-
-def test_cache_that_cannot_be_written_is_done_without(own, capsys):
-    (own / ".cache").write_text("a file in its place")
-    assert len(load_own(own).train) == 27
-    warning = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
-    assert len(warning) in (1, 2) and "cannot be kept" in warning[-1]
-
-
-def test_cache_stores_whole_files_or_nothing(tmp_path, monkeypatch, capsys):
-    def full(file, **arrays):
-        file.write(b"part of it")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(np, "savez", full)
-    arrays = cache.load(tmp_path, "x-1", "abc", lambda: {"a": np.arange(3)})
-    assert arrays["a"].tolist() == [0, 1, 2] and list(tmp_path.iterdir()) == []
-    assert "No space left" in capsys.readouterr().err
-
-
-def test_cache_makes_its_folder(tmp_path):
-    cache.load(tmp_path / "deep" / "down", "x-1", "abc", lambda: {"a": np.arange(3)})
-    stored = cache.stored(tmp_path / "deep" / "down", "x-1", "abc")
-    assert stored["a"].tolist() == [0, 1, 2]
 
 
 # --- digits ---------------------------------------------------------------------------------------------------------
@@ -376,13 +296,13 @@ def test_random_box_is_distributed_as_torchvisions():
     assert (tiny[:, 2:] > tiny[:, :2]).all()  # never an empty part
 
 
-def test_a_large_folder_streams(own, monkeypatch):
+def test_a_large_folder_streams(photos, monkeypatch):
     monkeypatch.setattr(data, "MEMORY_LIMIT", 42 * 3 * 8 * 8 - 1)
-    loaded = load_own(own, flip=False)
+    loaded = load_folder(photos, flip=False)
     assert isinstance(loaded.train, loaders.StreamLoader) and not loaded.train.flip
     assert [len(part) for part in (loaded.train, loaded.val, loaded.test)] == [27, 9, 6]
     monkeypatch.setattr(data, "MEMORY_LIMIT", 42 * 3 * 8 * 8)
-    assert isinstance(load_own(own).train, MemoryLoader)
+    assert isinstance(load_folder(photos).train, MemoryLoader)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

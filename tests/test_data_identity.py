@@ -4,7 +4,6 @@ import shutil
 
 import numpy as np
 import pytest
-from test_data import load_own, own, write_image  # noqa: F401 - own is a fixture
 
 import data
 import eval_affine
@@ -12,6 +11,7 @@ import recipes
 import train
 from engine import files, runs, subject
 from engine.files import BadInput
+from tests.image_files import load_folder, write_image
 
 
 @pytest.fixture(autouse=True)
@@ -37,24 +37,24 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_the_digest_tells_other_images(own, change):  # noqa: F811
-    before = load_own(own).digest
-    assert len(before) == 16 and before == data.folder_digest("folder", own)
-    change(own)
-    write_image(own / "test/ant/0.png", (31, 31), 78)  # files of swapped classes may have equal sizes
-    assert load_own(own).digest == data.folder_digest("folder", own) != before
+def test_the_digest_tells_other_images(photos, change):
+    before = load_folder(photos).digest
+    assert len(before) == 16 and before == data.folder_digest("folder", photos)
+    change(photos)
+    write_image(photos / "test/ant/0.png", (31, 31), 78)  # files of swapped classes may have equal sizes
+    assert load_folder(photos).digest == data.folder_digest("folder", photos) != before
 
 
-def test_a_moved_or_linked_folder_is_the_same_streamed_or_not(own, tmp_path_factory, monkeypatch):  # noqa: F811
-    before = load_own(own).digest
+def test_a_moved_or_linked_folder_is_the_same_streamed_or_not(photos, tmp_path_factory, monkeypatch):
+    before = load_folder(photos).digest
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    shutil.copytree(own, elsewhere / "moved")
-    (elsewhere / "linked").symlink_to(own)
-    assert load_own(elsewhere / "moved").digest == load_own(elsewhere / "linked").digest == before
+    shutil.copytree(photos, elsewhere / "moved")
+    (elsewhere / "linked").symlink_to(photos)
+    assert load_folder(elsewhere / "moved").digest == load_folder(elsewhere / "linked").digest == before
     monkeypatch.setattr(data, "MEMORY_LIMIT", 0)
-    assert load_own(own).digest == before
+    assert load_folder(photos).digest == before
     monkeypatch.setattr(data.sources, "SIZED", 4)  # sizes of a few files alone
-    assert load_own(own).digest != before
+    assert load_folder(photos).digest != before
 
 
 def test_images_without_files_are_known_by_their_labels(monkeypatch):
@@ -76,12 +76,12 @@ def trained(root, out, **changes):
     return out / "folder/preactresnet18/none/seed0.json"
 
 
-def test_a_finished_run_counts_for_the_same_images_wherever_they_lie(own, tmp_path_factory):  # noqa: F811
+def test_a_finished_run_counts_for_the_same_images_wherever_they_lie(photos, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    result = trained(own, elsewhere / "runs")
+    result = trained(photos, elsewhere / "runs")
     before = result.read_bytes()
-    shutil.move(own / "train", elsewhere / "images/train")
-    shutil.move(own / "test", elsewhere / "images/test")
+    shutil.move(photos / "train", elsewhere / "images/train")
+    shutil.move(photos / "test", elsewhere / "images/test")
     trained(elsewhere / "images", elsewhere / "runs")
     (elsewhere / "linked").symlink_to(elsewhere / "images")
     trained(elsewhere / "linked", elsewhere / "runs")
@@ -92,35 +92,35 @@ def test_a_finished_run_counts_for_the_same_images_wherever_they_lie(own, tmp_pa
         trained(elsewhere / "images", elsewhere / "runs")
 
 
-def test_a_result_from_before_digests_counts_at_its_place(own, tmp_path_factory):  # noqa: F811
+def test_a_result_from_before_digests_counts_at_its_place(photos, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    path = trained(own, elsewhere / "runs")
+    path = trained(photos, elsewhere / "runs")
     files.write_json(path, {name: value for name, value in files.read_json(path).items() if name != "digest"})
-    write_image(own / "test/ant/0.png", (31, 31), 78)
-    trained(own, elsewhere / "runs")
-    shutil.copytree(own, elsewhere / "moved")
+    write_image(photos / "test/ant/0.png", (31, 31), 78)
+    trained(photos, elsewhere / "runs")
+    shutil.copytree(photos, elsewhere / "moved")
     with pytest.raises(BadInput, match="another recipe .images "):
         trained(elsewhere / "moved", elsewhere / "runs")
 
 
 @pytest.mark.parametrize("change", ["a class renamed", "a file replaced"])
-def test_a_stopped_run_does_not_go_on_with_other_images(own, tmp_path_factory, monkeypatch, change):  # noqa: F811
+def test_a_stopped_run_does_not_go_on_with_other_images(photos, tmp_path_factory, monkeypatch, change):
     out = tmp_path_factory.mktemp("runs")
     with monkeypatch.context() as patch:
         patch.setattr(runs.RunFiles, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             options = {"width": 4, "epochs": 1, "batch_size": 16, "image_size": 32, "val_per_class": 3}
-            recipe = recipes.resolve("folder", "preactresnet18", "none", images=str(own), **options)
-            train.run(recipe, data_dir=own, out=out, device="cpu", workers=0, quiet=True, checkpoint_minutes=0)
-    CHANGES[change](own)
+            recipe = recipes.resolve("folder", "preactresnet18", "none", images=str(photos), **options)
+            train.run(recipe, data_dir=photos, out=out, device="cpu", workers=0, quiet=True, checkpoint_minutes=0)
+    CHANGES[change](photos)
     runs._digest.cache_clear()
     with pytest.raises(BadInput, match="other images"):
-        trained(own, out)
+        trained(photos, out)
 
 
-def test_an_evaluation_refuses_other_images_and_an_emptied_archive_is_made_anew(own, tmp_path_factory, capsys):  # noqa: F811
+def test_an_evaluation_refuses_other_images_and_an_emptied_archive_is_made_anew(photos, tmp_path_factory, capsys):
     out = tmp_path_factory.mktemp("runs")
-    weights = trained(own, out).with_name("seed0.best.pt")
+    weights = trained(photos, out).with_name("seed0.best.pt")
     command = [str(weights), "--device", "cpu", "--workers", "0"]
     assert eval_affine.main(command) == 0
     archive = weights.with_name("seed0.best.affine.npz")
@@ -128,7 +128,7 @@ def test_an_evaluation_refuses_other_images_and_an_emptied_archive_is_made_anew(
     for content in (b"", whole[: len(whole) // 2]):
         archive.write_bytes(content)
         assert eval_affine.main(command) == 0 and len(archive.read_bytes()) == len(whole)
-    CHANGES["a class renamed"](own)
+    CHANGES["a class renamed"](photos)
     archive.unlink()
     subject.test_images.cache_clear()
     assert eval_affine.main(command) == 2

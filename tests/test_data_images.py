@@ -5,11 +5,11 @@ import os
 import numpy as np
 import pytest
 from PIL import Image
-from test_data import load_own, noise, own, write_classes, write_image  # noqa: F401 - own is a fixture
 
 import data
 from data import DataError
 from data.images import fit, pixels, read_image
+from tests.image_files import load_folder, noise, write_classes, write_image
 
 TONES = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1040  # 0 to 65520
 
@@ -93,42 +93,42 @@ def test_a_line_of_pixels_is_cropped_before_it_is_scaled(monkeypatch, size):
 # --- places ---------------------------------------------------------------------------------------------------------
 
 
-def test_images_in_nested_folders_come_after_those_beside_them(own):  # noqa: F811
-    write_image(own / "train" / "bee" / "more" / "deep" / "0.JFIF.jfif", seed=71)
-    write_image(own / "train" / "bee" / "Zoo" / "1.png", seed=72)
-    files = data.FACTS["folder"].reader(own).parts["train"]
+def test_images_in_nested_folders_come_after_those_beside_them(photos):
+    write_image(photos / "train" / "bee" / "more" / "deep" / "0.JFIF.jfif", seed=71)
+    write_image(photos / "train" / "bee" / "Zoo" / "1.png", seed=72)
+    files = data.FACTS["folder"].reader(photos).parts["train"]
     names = [os.fsdecode(name) for name in files.names[files.labels == 1]]
     assert names[12:] == ["bee/Zoo/1.png", "bee/more/deep/0.JFIF.jfif"] and names[:12] == sorted(names[:12])
-    assert len(load_own(own).train) == 29
+    assert len(load_folder(photos).train) == 29
 
 
-def test_what_is_passed_over_is_counted_in_one_line(own, capsys):  # noqa: F811
+def test_what_is_passed_over_is_counted_in_one_line(photos, capsys):
     for name in ("a.txt", "b.TXT", "c.heic", "README", ".hidden.png"):
-        (own / "train" / "ant" / name).write_text("no image")
-    os.mkfifo(own / "train" / "ant" / "pipe.png")
-    assert len(load_own(own).train) == 27
+        (photos / "train" / "ant" / name).write_text("no image")
+    os.mkfifo(photos / "train" / "ant" / "pipe.png")
+    assert len(load_folder(photos).train) == 27
     line = capsys.readouterr().err.splitlines()[0]
     assert line.startswith(
-        f"warning: {own}/train: passed over what is no image by its ending or no regular file: 2 .txt, "
+        f"warning: {photos}/train: passed over what is no image by its ending or no regular file: 2 .txt, "
     )
     assert all(part in line for part in ("1 .heic", "1 without an ending", "1 not regular (pipes and the like)"))
 
 
-def test_a_link_to_a_folder_around_it_is_refused(own):  # noqa: F811
-    (own / "train" / "ant" / "self").symlink_to(own / "train")
+def test_a_link_to_a_folder_around_it_is_refused(photos):
+    (photos / "train" / "ant" / "self").symlink_to(photos / "train")
     with pytest.raises(DataError, match="train/ant/self/ant is a link to a folder that it lies in|ant/self/ant"):
-        load_own(own)
+        load_folder(photos)
 
 
-def test_a_linked_folder_is_read(own, tmp_path_factory):  # noqa: F811
+def test_a_linked_folder_is_read(photos, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     write_classes(elsewhere, ("more",), 3)
-    (own / "train" / "ant" / "linked").symlink_to(elsewhere / "more")
-    assert len(load_own(own).train) == 30
+    (photos / "train" / "ant" / "linked").symlink_to(elsewhere / "more")
+    assert len(load_folder(photos).train) == 30
 
 
 def test_a_single_class_is_refused(tmp_path):
     for part in ("train", "test"):
         write_classes(tmp_path / part, ("ant",), 3)
     with pytest.raises(DataError, match="train holds only the class folder ant: images of at least two classes go to"):
-        load_own(tmp_path)
+        load_folder(tmp_path)

@@ -16,11 +16,11 @@ import pytest
 import torch
 from PIL import Image
 from scipy.io import savemat
-from test_data import noise, write_classes, write_image
 from torchvision.datasets import CIFAR10, CIFAR100, SVHN
 
 import data
 from data import DataError
+from tests.image_files import noise, write_classes, write_image
 
 NAMES = {
     "cifar10": ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"],

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_data import load_own, write_classes
 
 import data
 from data import DataError, corrupted, images, workers
+from tests.image_files import load_folder, write_classes
 
 
 @pytest.fixture(autouse=True)
@@ -45,9 +45,9 @@ def test_a_tmpdir_longer_than_a_sockets_path(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("x" * 120)))
     monkeypatch.delitem(multiprocessing.process.current_process()._config, "tempdir", raising=False)
     monkeypatch.setattr(images, "CHUNK", 2)
-    kept = load_own(tmp_path, workers=2, image_size=8)
+    kept = load_folder(tmp_path, workers=2, image_size=8)
     monkeypatch.setattr(data, "MEMORY_LIMIT", 0)
-    streamed = load_own(tmp_path, workers=2, image_size=8)
+    streamed = load_folder(tmp_path, workers=2, image_size=8)
     assert [sum(len(y) for _, y in loaded.test.batches(3)) for loaded in (kept, streamed)] == [8, 8]
     assert sum(len(y) for _, y, _ in streamed.test.pixel_batches(3)) == 8
     for test in (kept.test, streamed.test):

@@ -302,7 +302,7 @@ def test_a_bad_argument_and_what_one_rank_alone_meets_are_told_once_and_end_all(
 
 
 def test_the_imagenet_recipe_on_four_processes(tmp_path):
-    from test_data import write_classes  # which the ranks need not load
+    from tests.image_files import write_classes  # which the ranks need not load
 
     wnids = [f"n{i:08}" for i in range(6)]
     for part, count in (("train", 7), ("val", 1)):
