@@ -125,10 +125,3 @@ def test_a_linked_folder_is_read(photos, tmp_path_factory):
     write_classes(elsewhere, ("more",), 3)
     (photos / "train" / "ant" / "linked").symlink_to(elsewhere / "more")
     assert len(load_folder(photos).train) == 30
-
-
-def test_a_single_class_is_refused(tmp_path):
-    for part in ("train", "test"):
-        write_classes(tmp_path / part, ("ant",), 3)
-    with pytest.raises(DataError, match="train holds only the class folder ant: images of at least two classes go to"):
-        load_folder(tmp_path)
