@@ -231,7 +231,7 @@ REFUSED = [
     ("tiny_imagenet", tiny(lambda base: (base / "wnids.txt").unlink()), "wnids.txt is missing"),
     ("tiny_imagenet", tiny(lambda base: (base / "wnids.txt").write_bytes(b"\xff\xfe")), "wnids.txt is not a text file"),
     ("tiny_imagenet", tiny(lambda base: (base / "wnids.txt").write_text("n1")), "at least 2 classes"),
-    ("tiny_imagenet", tiny(lambda base: write_image(base / "train/n1/images/n1_0.JPEG", (64, 63))), "is 64x63 pixels, n"),
+    ("tiny_imagenet", tiny(lambda base: write_image(base / "train/n1/images/n1_0.JPEG", (64, 63))), "is 64x63 pixel"),
     ("folder", photos(lambda root: (root / "train/bee/1.png").write_bytes(noise(90))), "bee/1.png cannot be read as a"),
     ("folder", photos(lambda root: (root / "test/bee/0.png").write_text("no")), "bee/0.png cannot be read as an image"),
     ("folder", photos(lambda root: (root / "test/bee/x.png").symlink_to("gone")), "x.png: No such file"),

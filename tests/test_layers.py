@@ -17,7 +17,6 @@ HEAVY = {"foolbox", "matplotlib", "scipy", "sklearn", "submitit", "tensorboard",
 TRIES_IMPORTS = {"scripts/check_install.py"}  # to say which library is missing
 LINES = 400
 LONGER = {
-    "tests/test_corruptions.py",
     "tests/test_eval_corruption.py",
     "tests/test_figures.py",
     "tests/test_report.py",
