@@ -4,12 +4,13 @@
     logits = net(x)       # the network's own forward pass
     logits = net(x, mix)  # mix(k, h) may replace the image, k = 0, and the named submodules' inputs, k = 1, 2, ...
 
-suggest(net, image_size) shows which submodules there are and proposes some. Do not name a submodule that activation
-checkpointing runs again in the backward pass, where nothing is mixed; one that contains such submodules is fine.
+suggest(net, image_size) shows which submodules there are and proposes some. A submodule that activation checkpointing
+runs again in the backward pass is refused, as nothing is mixed there; one that contains such submodules is fine.
 """
 
 import contextlib
 import difflib
+import traceback
 from functools import partial
 
 import torch
@@ -63,6 +64,8 @@ class Mixable(OpenNet):
         def replace(k, name, module, args, kwargs):
             if name in reached:
                 raise ValueError(f"{name} runs more than once in a pass: name a submodule around it")
+            if _is_checkpointed():
+                raise ValueError(f"activation checkpointing runs {name} again, unmixed: name a submodule around it")
             if not _is_map(args, kwargs):
                 raise ValueError(f"the input of {name} is {_in_words(args, kwargs)}, not one tensor [B, C, H, W]")
             reached.add(name)
@@ -114,6 +117,18 @@ def _add_prefix(mixable, state_dict, prefix, *rest):
 def _rename(state_dict, old, new):
     for key in [key for key in state_dict if key.startswith(old)]:
         state_dict[new + key.removeprefix(old)] = state_dict.pop(key)
+
+
+def _is_checkpointed():
+    """Whether a hook runs within torch.utils.checkpoint, which repeats a part of the pass when the hooks are gone."""
+    if torch.compiler.is_compiling():
+        return False
+    for frame, _ in traceback.walk_stack(None):
+        if frame.f_code is Mixable.forward.__code__:
+            return False  # what is around the whole pass repeats the hooks too
+        if frame.f_globals.get("__name__") == "torch.utils.checkpoint":
+            return True
+    return False
 
 
 def _is_map(args, kwargs):

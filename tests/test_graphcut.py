@@ -65,6 +65,14 @@ def test_cut_equals_brute_force(labels, side, convex, pairs):
         assert (low[i] <= minima).all() and (minima <= high[i]).all()
 
 
+def test_bounds_from_above_are_those_from_below_of_labels_counted_backwards():
+    unary, down, right = random_costs(np.random.default_rng(3), 8, 4, 6, convex=False)
+    low, high = graphcut.bounds(unary, down, right)
+    backwards = graphcut.bounds(unary[:, ::-1], down, right)
+    np.testing.assert_array_equal(backwards, (3 - high, 3 - low))
+    assert (low > 0).any() and (high < 3).any()
+
+
 @pytest.mark.parametrize("rounds", [0, 1, 50])
 def test_cut_does_not_depend_on_the_bounds(monkeypatch, rounds):
     costs = random_costs(np.random.default_rng(1), 6, 3, 8)

@@ -9,6 +9,7 @@ import torch.distributed as dist
 import torchvision
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
 
 import regularizers
 from models.mixable import fitting_block, mixable, suggest
@@ -152,6 +153,31 @@ def test_a_layer_within_a_compiled_submodule_is_refused_not_left_unmixed(small):
         assert "block.1 does not run in a pass, or is compiled within another" in str(error)
     else:
         torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_layer_that_checkpointing_runs_again_is_refused_and_one_around_it_is_mixed(small, reentrant):
+    class Checkpointed(nn.Sequential):
+        def forward(self, h):
+            return checkpoint(super().forward, h, use_reentrant=reentrant)
+
+    mixed, x = mixable(small, ["block"]), torch.randn(4, 3, 8, 8)
+
+    def gradients():
+        small.zero_grad()
+        mixed(x, flip_at(1))[:, 0].sum().backward()
+        return [p.grad.clone() for p in small.parameters()]
+
+    wanted = gradients()
+    small.block = Checkpointed(*small.block)
+    assert all(map(torch.equal, gradients(), wanted))
+    with pytest.raises(
+        ValueError, match="^activation checkpointing runs block.1 again, unmixed: name a submodule around"
+    ):
+        mixable(small, ["block.1"])(x, flip_at(1))
+    assert not hooks_of(small)
+    whole = mixable(Small().eval(), ["block"])
+    checkpoint(whole, x, flip_at(1), use_reentrant=False)[:, 0].sum().backward()  # repeats the hooks too
 
 
 def test_autocast_and_channels_last(small):

@@ -133,6 +133,7 @@ def test_mix_sees_every_stage_input_once_and_may_replace_it():
     with torch.no_grad():
         assert torch.equal(net(x, record), net(x))
         assert seen == list(enumerate(net.shapes(32)))
+        assert [net.place(k) for k in (1, 2, 3)] == ["conv1", "layer1", "layer2"]
         for replaced in range(len(net.stages)):
             logits = net(x, lambda k, h, at=replaced: h.flip(0) if k == at else h)
             torch.testing.assert_close(logits, net(x).flip(0))

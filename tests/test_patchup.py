@@ -342,8 +342,10 @@ def test_what_does_not_fit_the_network():
         HardPatchUp(CLASSES, layers=(0, 1, 2)).check(shapes)
     with pytest.raises(ValueError, match="layer 3 does not exist: this network has layers 0 to 2"):
         HardPatchUp(CLASSES, layers=(1, 3)).check(shapes)
-    with pytest.raises(ValueError, match="block_size 33 does not fit a feature map of 32x32"):
-        HardPatchUp(CLASSES, layers=(0,), block_size=33, input_mask="patchup").check(shapes)
+    for layer, input_mask in ((0, "patchup"), (1, "box")):
+        with pytest.raises(ValueError, match=rf"block_size 33 does not fit a feature map of 32x32 \(layer {layer}\)"):
+            HardPatchUp(CLASSES, layers=(layer,), block_size=33, input_mask=input_mask).check(shapes)
+    HardPatchUp(CLASSES, layers=(0,), block_size=33).check(shapes)  # a box takes no block
     h, y = batch(height=4, width=4)
     with pytest.raises(ValueError, match="block_size 7 does not fit a feature map of 4x4"):
         mixed(HardPatchUp(CLASSES, prob=1.0, layers=(1,)), 1, h, y)

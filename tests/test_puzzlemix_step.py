@@ -371,6 +371,13 @@ def test_impossible_values_are_refused(options, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "options", [{"n_labels": 2}, {"n_labels": 16}, {"neigh_size": 1, "t_size": 1}, {"eta": 0, "beta": 0}]
+)
+def test_the_ends_of_what_is_possible_are_taken(options):
+    PuzzleMix(5, **options)
+
+
 def test_images_that_do_not_fit_are_refused():
     method = PuzzleMix(5)
     method.check([(3, 32, 32), (64, 16, 16)])
