@@ -70,11 +70,11 @@ def load(
     """The data set `name` from data_dir, split by the seed.
 
     val_per_class: training images per class held out for validation, at least 1 (None: a tenth of each class);
-    train_per_class: at most so many of the others are trained on (None: all). A folder's own val/ takes their place.
-    image_size: pixels, where the data set leaves it free; to be given where it has no default.
+    train_per_class: at most this many of the others are trained on (None: all). A folder's val/ validates instead.
+    image_size: pixels, for data sets whose size the user chooses; required where FACTS has no default.
     padding: pixels around an image before the random crop; flip: mirror at random (None: FACTS). Streamed sets are
     cropped as ImageNet is and take no padding. augment_val: validation images are augmented as in the official code.
-    workers: processes that decode (None: one a core, at most 8; 0: this one).
+    workers: processes that decode (None: one per core, at most 8; 0: this process decodes).
     Raises DataError, one line, for what is missing, damaged or impossible.
     """
     if name not in FACTS:
@@ -126,7 +126,7 @@ def _system_errors(root):
 
 
 def _pools(name, root, source, size, padding, workers):
-    """({part: pool}, classes, loader class) for parts train, test and, where a folder has its own, val."""
+    """({part: pool}, classes, loader class) for parts train, test and, where the folder has it, val."""
     facts = FACTS[name]
     too_large = source.pixels(size) > MEMORY_LIMIT
     if too_large if facts.streamed is None else facts.streamed:

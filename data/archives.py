@@ -110,11 +110,7 @@ def _fetch(name, data_dir, url, path, md5):
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download-") as folder:
             download_url(url, folder, path.name, md5)
             Path(folder, path.name).replace(path)
-    except (
-        OSError,
-        RuntimeError,
-        http.client.HTTPException,
-    ) as error:  # no network, no right to write, or a checksum that differs
+    except (OSError, RuntimeError, http.client.HTTPException) as error:  # no network or right to write, wrong checksum
         raise DataError(
             f"{path} is missing and could not be downloaded ({error}): get {path.name} from {PAGES[name]} and put it "
             f"into {path.parent}, or images into {data_dir / name}/{{train,test}}/<class>/"

@@ -51,7 +51,7 @@ class Generated:
         self.label = f"{self.name} (generated from {source}, {table}, {self.storage}, seed {seed})"
 
     def batches(self, name, severity, size, start=0):
-        """As the module says. A case made from its first image on is kept when its last one has been taken."""
+        """As the module says. A case is kept once it was made whole, from the first image to the last."""
         if not self.folder:
             yield from self.made(name, severity, size, start)
             return
@@ -116,10 +116,10 @@ def streamed(test, rows):
 
 @functools.lru_cache(maxsize=1)
 def released(folder, dataset, classes, side, names, limit, workers):
-    """The released set of a data set in a folder, which is looked through first; the last one is kept.
+    """The released set of a data set in a folder, which is scanned first; the latest set stays in memory.
 
     classes: the names of the network's classes, in its order; names: the corruptions; side: of the images, in pixels;
-    limit: so many of the images, drawn once for everyone (None: all); workers: processes that decode image files.
+    limit: how many of the images, the same for all networks (None: all); workers: processes that decode image files.
     Raises DataError, naming the file, for what is missing, damaged or of other images or classes.
     """
     official = FACTS[dataset].corrupted
@@ -154,7 +154,7 @@ class Released:
 class ReleasedArrays(Released):
     """CIFAR-10-C and CIFAR-100-C: <corruption>.npy, uint8 [5 n, 32, 32, 3], severity by severity; labels.npy [5 n].
 
-    Classes are numbered as in CIFAR's own archives, which is in the order of their names.
+    Classes are numbered as in CIFAR's archives, in the order of their names.
     """
 
     def __init__(self, folder, dataset, classes, side, names, limit):
@@ -189,7 +189,7 @@ class ReleasedArrays(Released):
 
 
 def mapped(path):
-    """The array in a .npy file, left on disk. Raises DataError where there is none, or not all of it."""
+    """The array in a .npy file, left on disk. Raises DataError for a damaged or foreign file."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         if not isinstance(array, np.ndarray):

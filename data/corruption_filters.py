@@ -18,12 +18,12 @@ def to_uint8(x):
 
 
 def normal(rngs, *shape):
-    """Standard normal numbers [B, *shape], each image's from its own generator."""
+    """Standard normal numbers [B, *shape], from a generator for each image."""
     return np.stack([rng.standard_normal(shape) for rng in rngs])
 
 
 def uniform(rngs, *shape):
-    """Uniform numbers in 0..1, [B, *shape], each image's from its own generator."""
+    """Uniform numbers in 0..1, [B, *shape], from a generator for each image."""
     return np.stack([rng.random(shape) for rng in rngs])
 
 
@@ -76,7 +76,7 @@ def disk(radius, std):
 
 
 def glass_blur(x, rngs, parameters):
-    """Blur, let every pixel take the value of a random near one, blur again.
+    """Blur, let every pixel take the value of a random neighbour, blur again.
 
     A pass goes through the pixels from the last to the first, so that a value can be taken several times.
     """

@@ -58,7 +58,7 @@ def frost(x, rngs, parameters):
 
 @functools.cache
 def frost_overlays(side, scale):
-    """Five pictures of frost [5, 3, side, side] in 0..1, always the same; scale: pixels for one of a photograph's."""
+    """Five pictures of frost [5, 3, side, side] in 0..1, always the same; scale: pixels per pixel of a photograph."""
     rng = np.random.default_rng(0)
     overlays = []
     for mean, std in FROST_COLOURS:
@@ -172,7 +172,7 @@ def equalised(values):
 
 
 def edges(values, low=50, high=150):
-    """Canny's edges of uint8 [H, W], bool: crests of the gradient above low, joined to one above high (as OpenCV's)."""
+    """Canny's edges of uint8 [H, W], bool: crests of the gradient above low, connected to crests above high (as OpenCV)."""
     dy, dx = (ndimage.sobel(values.astype(int), axis, mode="nearest") for axis in (0, 1))
     size = np.abs(dx) + np.abs(dy)
     height, width = size.shape

@@ -5,7 +5,7 @@ ImageNet-C/create_c); corruption_tables.py has the strengths. The released sets 
 Tiny-ImageNet's from other images, and all but CIFAR's were stored as JPEG. Error rates on images of this module are
 other numbers than those on the released sets, and are labelled as generated.
 
-Faithful to the scripts, though not what one would expect: glass blur copies pixels where it means to swap them (NumPy's
+Surprising, but faithful to the scripts: glass blur copies pixels where it means to swap them (NumPy's
 views), the first two zoom blurs of the 32 and 64 pixel tables reach 1.06 and 1.11 (floating-point ranges), and values
 are truncated, not rounded, to 8 bits.
 

@@ -1,4 +1,4 @@
-"""What is said where images cannot be used, or not all of them."""
+"""The warnings and errors about images."""
 
 import sys
 

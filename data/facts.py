@@ -32,7 +32,7 @@ class Facts:
     padding: zeros around the image before the random crop, in pixels (None: image_size // 16; streamed sets have none).
     flip: whether training images are mirrored with probability 1/2.
     image_size: side in pixels (None: to be given).
-    num_classes: of the full set (None: as many as there are class folders); a subset's is len(Data.classes).
+    num_classes: of the full set (None: the number of class folders); a subset's is len(Data.classes).
     val_per_class: training images per class held out for validation (None: a tenth of each class).
     train_per_class: images per class trained on, at most (None: all the rest).
     train_images: the training images of every class in the full set, validation included, to plan with before the

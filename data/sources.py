@@ -95,7 +95,7 @@ def _archive(opened):
 
 
 def _class_folders(root, count):
-    """The Source of root/train and root/test, which must hold so many class folders; None where neither is there."""
+    """The Source of root/train and root/test, which must hold `count` class folders; None where both are missing."""
     if not any((root / part).is_dir() for part in ("train", "test")):
         return None
     source = _scan_parts(root, {"train": "train", "test": "test"})

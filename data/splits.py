@@ -11,7 +11,7 @@ def split(labels, classes, seed, val_per_class, train_per_class):
     """The positions of the training and of the validation images, two sorted int64 arrays without common elements.
 
     The pool is shuffled by the seed; of every class the first val_per_class images validate (None: a tenth, at least
-    one) and the next train_per_class train (None: all the rest; fewer where there are fewer), as in the official code.
+    one) and at most train_per_class of the rest train (None: all the rest), as in the official code.
     labels: int64 [N]. Raises DataError where a class keeps no image to train on.
     """
     order = np.random.default_rng((seed, SPLIT)).permutation(len(labels))

@@ -15,7 +15,7 @@ class Arrays:
     """Numpy arrays as a task returns them; they unpack as a tuple does.
 
     They come from a process through a pipe. Tensors would come through shared memory, which needs room in /dev/shm, a
-    socket below TMPDIR and file descriptors; a process that lacks one of these cannot even say so.
+    socket below TMPDIR and file descriptors; a process that lacks them cannot even report it.
     """
 
     def __init__(self, *arrays):
@@ -77,7 +77,7 @@ def parallel(task, keys, workers, pin_memory=False):
 
 
 def in_chunks(task, rows, size, workers):
-    """Yield task(part) for the parts of `size` rows, in order; in this process where there is only one part."""
+    """Yield task(part) for the parts of `size` rows, in order; a single part is done in this process."""
     parts = [rows[i : i + size] for i in range(0, len(rows), size)]
     return parallel(task, parts, workers if len(parts) > 1 else 0)
 

@@ -127,7 +127,7 @@ def test_the_draws_follow_from_seed_set_and_image_alone():
     assert not np.isclose(2 * many["rotate_20"], many["rotate_40"]).any()
 
 
-# ---- the script, on checkpoints trained here ----
+# ---- the script, on small checkpoints ----
 
 
 def evaluate(tmp_path, *given, data_dir=None):

@@ -38,6 +38,9 @@ def test_frost_adds_a_part_of_a_picture_with_the_photographs_colours():
     for overlay, (mean, std) in zip(255 * overlays, weather.FROST_COLOURS):
         assert np.allclose(overlay.mean(axis=(1, 2)), mean, atol=2)
         assert np.allclose(overlay.std(axis=(1, 2)), std, atol=3)
+    assert weather.FROST_COLOURS.sum(axis=(0, 2)).tolist() == [2459, 405]
+    shades = [87.475, 196.055, 235.466, 82.659, 220.186]  # the same pictures for all records
+    assert 255 * overlays[:, 0, 60, 60] == pytest.approx(shades, abs=0.2)
     x = noise(20, 32)
     y = weather.frost(x, generators(20), (0.9, 0.4, 0.2))
     for image, frosted, rng in zip(x, y, generators(20)):

@@ -1,8 +1,9 @@
-"""Loaders, splits, augmentation and the cache, on small data written here."""
+"""Loaders, splits and augmentation, on small data."""
 
 import math
 import pickle
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def test_normalise_is_per_channel_on_values_in_0_to_1():
     torch.testing.assert_close(normalise(x, MEAN, STD), expected.float(), rtol=1e-6, atol=1e-6)
 
 
-def test_an_epoch_holds_every_image_once_each_with_its_own_choices():
+def test_an_epoch_holds_every_image_once_each_with_its_choices():
     loader = small_loader()
     rows, offsets, flips = loader.choices(0)
     assert sorted(rows) == sorted(loader.positions) and not np.array_equal(rows, loader.positions)
@@ -130,21 +131,28 @@ def test_impossible_batch_size(batch_size, world):
 
 
 def test_split_is_per_class_disjoint_and_from_the_seed():
-    labels = np.repeat([0, 1, 2], [50, 40, 30])
-    train, val = split(labels, "abc", 0, 5, None)
-    assert np.bincount(labels[val]).tolist() == [5, 5, 5] and np.bincount(labels[train]).tolist() == [45, 35, 25]
-    assert sorted([*train, *val]) == list(range(120))
-    assert all(np.array_equal(a, b) for a, b in zip(split(labels, "abc", 0, 5, None), (train, val)))
-    assert not np.array_equal(split(labels, "abc", 1, 5, None)[1], val)
+    labels = np.repeat([0, 1, 2], [50, 40, 5])
+    train, val = split(labels, "abc", 0, 4, None)
+    assert np.bincount(labels[val]).tolist() == [4, 4, 4] and np.bincount(labels[train]).tolist() == [46, 36, 1]
+    assert sorted([*train, *val]) == list(range(95))
+    assert not np.array_equal(split(labels, "abc", 1, 4, None)[1], val)
+    few, same_val = split(labels, "abc", 0, 4, 30)
+    assert np.bincount(labels[few]).tolist() == [30, 30, 1]  # as the official code: at most what the class has
+    assert set(few) < set(train) and np.array_equal(same_val, val)
+    assert np.bincount(labels[split(labels, "abc", 0, None, None)[1]]).tolist() == [5, 4, 1]  # a tenth, at least one
 
 
-def test_split_with_few_training_images_keeps_the_validation_images():
-    labels = np.repeat([0, 1, 2], [50, 40, 30])
-    train, val = split(labels, "abc", 0, 5, 30)
-    assert np.bincount(labels[train]).tolist() == [30, 30, 25]  # as the official code: what is there
-    assert np.array_equal(val, split(labels, "abc", 0, 5, None)[1])
-    assert set(train) < set(split(labels, "abc", 0, 5, None)[0])
-    assert np.bincount(labels[split(labels, "abc", 0, None, None)[1]]).tolist() == [5, 4, 3]
+def test_the_draws_are_those_of_all_trainings():
+    """A seed means the same images, and a run begun before goes on, for as long as these numbers stay."""
+    assert [part.tolist() for part in split(np.repeat([0, 1], 5), "ab", 3, 2, 2)] == [[1, 2, 5, 9], [0, 4, 6, 8]]
+    train, val = (small_loader(kind, n=5, pool=6) for kind in (TRAIN, VAL))
+    rows, offsets, flips = (draw.tolist() for draw in train.choices(1))
+    assert rows == [5, 4, 2, 0, 1] and flips == [0, 1, 1, 1, 0]
+    assert offsets == [[4, 3], [2, 1], [4, 0], [4, 1], [3, 2]]
+    rows, offsets, flips = (draw.tolist() for draw in val.choices(1))
+    assert rows == [4, 0, 2, 1, 5] and flips == [0, 0, 0, 1, 0]
+    assert offsets == [[4, 4], [4, 4], [0, 2], [2, 0], [1, 1]]
+    assert train.limited(2).positions.tolist() == [2, 5]
 
 
 def test_svhn_split_has_the_official_size():
@@ -167,14 +175,11 @@ def test_folder_scales_and_crops_the_centre(photos):
     assert loaded.train.padding == 0 and load_folder(photos, image_size=32).train.padding == 2 and loaded.train.flip
 
 
-def test_folder_with_own_validation_images_or_val_as_test(photos):
+def test_a_folder_with_validation_images_or_with_val_as_test(photos):
     write_classes(photos / "val", ("ant", "bee", "cat"), 1, seed=9000)
     loaded = load_folder(photos)
     assert [len(part) for part in (loaded.train, loaded.val, loaded.test)] == [36, 3, 6]
-    for file in photos.glob("test/*/*"):
-        file.unlink()
-    for folder in [*photos.glob("test/*"), photos / "test"]:
-        folder.rmdir()
+    shutil.rmtree(photos / "test")
     loaded = load_folder(photos)
     assert [len(part) for part in (loaded.train, loaded.val, loaded.test)] == [27, 9, 3]
 
@@ -239,6 +244,24 @@ def test_imagenet_evaluation_is_resize_and_centre_crop(imagenet):
     assert y.tolist() == [0, 0, 1, 1] and len(loaded.val) == 4
 
 
+def test_imagenet_training_images_are_cropped_mirrored_and_coloured_by_their_draws(imagenet):
+    loader = load_imagenet(imagenet).train
+    x, y = next(loader.batches(8, epoch=3))
+    rows, mirrored = loader.positions[loader.order(3)], []
+    assert torch.equal(y, loader.labels[rows])
+    for row, prepared in zip(rows, x):
+        rng = np.random.default_rng((5, 3, TRAIN, 1 + row))
+        image = Image.open(loader.files.path(row))
+        image = image.crop(augment.random_box(rng, 40, 30)).resize((16, 16), Image.Resampling.BILINEAR)
+        image = np.asarray(image) / 255
+        mirrored.append(rng.random() < 0.5)
+        image = image[:, ::-1] if mirrored[-1] else image
+        matrix = augment.jitter(rng, image.mean((0, 1)))
+        expected = (image @ matrix[:, :3].T + matrix[:, 3] - loader.mean) / loader.std
+        np.testing.assert_allclose(prepared, expected.transpose(2, 0, 1), atol=1e-5)
+    assert 0 < sum(mirrored) < 8
+
+
 class Script:
     """A generator that gives prepared values, to follow the colour changes step by step."""
 
@@ -259,6 +282,8 @@ class Script:
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2), (2, 0, 1)])
 def test_colour_changes_equal_one_step_after_the_other(order):
+    assert np.allclose(augment.EIGENVECTORS.T @ augment.EIGENVECTORS, np.eye(3), atol=2e-4)
+    assert augment.EIGENVALUES.tolist() == [0.2175, 0.0188, 0.0045]
     x = noise(3, 5, 7)
     strengths, light = (0.3, -0.2, 0.35), np.array([0.1, -0.05, 0.2])
     image = x / 255
@@ -291,7 +316,11 @@ def test_random_box_is_distributed_as_torchvisions():
     for ours, theirs in ((area, w * h / 120000), (ratio, np.log(w / h))):
         quantiles = np.linspace(0, 1, 11)
         np.testing.assert_allclose(np.quantile(ours, quantiles), np.quantile(theirs, quantiles), atol=0.03)
+    rng, after_ten_tries = np.random.default_rng(0), np.random.default_rng(0)
+    after_ten_tries.random(20)
     assert augment.random_box(rng, 1000, 10) == (493, 0, 506, 10)  # no try fits: the central 4:3 part
+    assert rng.random() == after_ten_tries.random()
+    assert augment.random_box(rng, 10, 1000) == (0, 493, 10, 506)
     tiny = np.array([augment.random_box(rng, 2, 1) for _ in range(200)])
     assert (tiny[:, 2:] > tiny[:, :2]).all()  # never an empty part
 

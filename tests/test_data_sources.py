@@ -163,9 +163,9 @@ def test_tiny_imagenet_in_its_own_layout(tmp_path):
 def test_workers_decode_the_same_images(tmp_path):
     for part in ("train", "test"):
         write_classes(tmp_path / part, ("a", "b"), 150, (9, 9))
-    one = load("folder", tmp_path, image_size=9).train.images.clone()
+    expected = load("folder", tmp_path, image_size=9).train.images.clone()
     shutil.rmtree(tmp_path / ".cache")
-    assert torch.equal(load("folder", tmp_path, image_size=9, workers=2).train.images, one)
+    assert torch.equal(load("folder", tmp_path, image_size=9, workers=2).train.images, expected)
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------

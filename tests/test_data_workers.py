@@ -1,4 +1,4 @@
-"""Processes that decode: what they lack is told in one line, and nothing waits for ever."""
+"""Processes that decode: what they lack is told in one line, and nothing hangs."""
 
 import multiprocessing
 import os
