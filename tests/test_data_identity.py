@@ -69,10 +69,10 @@ def test_images_without_files_are_known_by_their_labels(monkeypatch):
 # --- continuing, evaluating, collecting -----------------------------------------------------------------------------
 
 
-def trained(root, out, **changes):
-    options = {"width": 4, "epochs": 1, "batch_size": 16, "image_size": 32, "val_per_class": 3} | changes
+def trained(root, out, **flags):
+    options = {"width": 4, "epochs": 1, "batch_size": 16, "image_size": 32, "val_per_class": 3}
     recipe = recipes.resolve("folder", "preactresnet18", "none", images=str(root), **options)
-    train.run(recipe, data_dir=root, out=out, device="cpu", workers=0, quiet=True)
+    train.run(recipe, data_dir=root, out=out, device="cpu", workers=0, quiet=True, **flags)
     return out / "folder/preactresnet18/none/seed0.json"
 
 
@@ -109,9 +109,7 @@ def test_a_stopped_run_does_not_go_on_with_other_images(photos, tmp_path_factory
     with monkeypatch.context() as patch:
         patch.setattr(runs.RunFiles, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            options = {"width": 4, "epochs": 1, "batch_size": 16, "image_size": 32, "val_per_class": 3}
-            recipe = recipes.resolve("folder", "preactresnet18", "none", images=str(photos), **options)
-            train.run(recipe, data_dir=photos, out=out, device="cpu", workers=0, quiet=True, checkpoint_minutes=0)
+            trained(photos, out, checkpoint_minutes=0)
     CHANGES[change](photos)
     runs._digest.cache_clear()
     with pytest.raises(BadInput, match="other images"):
