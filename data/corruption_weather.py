@@ -172,7 +172,7 @@ def equalised(values):
 
 
 def edges(values, low=50, high=150):
-    """Canny's edges of uint8 [H, W] as in OpenCV, bool: crests of the gradient above low, connected to some above high."""
+    """Canny's edges of uint8 [H, W], bool: crests of the gradient above low that touch others above high (OpenCV)."""
     dy, dx = (ndimage.sobel(values.astype(int), axis, mode="nearest") for axis in (0, 1))
     size = np.abs(dx) + np.abs(dy)
     height, width = size.shape
