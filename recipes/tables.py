@@ -58,6 +58,10 @@ class Table:
     folder: str = ""  # in results, of runs whose recipe differs from the paper's by the table's own overrides
     kind: str = "runs"  # or `steps`, timed, no runs; `any` data sets, networks and methods that are named; or `demo`
 
+    def __post_init__(self):
+        if self.overrides and not self.folder:
+            raise ValueError(f"{self.title}: a table with overrides needs a folder, for runs that are not the paper's")
+
     @property
     def rows(self):
         """The rows in their order, those of cited methods too."""

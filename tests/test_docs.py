@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.files import read_json
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -37,3 +39,16 @@ def test_scripts_that_are_named_exist():
         for module in re.findall(r"python -m (scripts\.[\w.]+)", page.read_text()):
             path = ROOT / module.replace(".", "/")
             assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), (page.name, module)
+
+
+def test_the_docs_evaluation_is_a_script(tmp_path, train_tiny):
+    (code,) = re.findall(
+        r"^```python\n(\"\"\".*?)^```", (ROOT / "docs/evaluations.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    train_tiny()
+    script = {"__name__": "eval_noise"}
+    exec(code, script)
+    checkpoint = tmp_path / "runs/digits/preactresnet18/none/seed0.best.pt"
+    assert script["main"]([str(checkpoint), "--data-dir", str(tmp_path), "--device", "cpu", "--limit", "30"]) == 0
+    record = read_json(checkpoint.with_name("seed0.best.noise-limit30.json"))
+    assert list(record["cases"]) == ["clean", "noise8", "noise16"]

@@ -309,6 +309,11 @@ def test_table_8_is_timed_once_on_this_device(tmp_path, capsys, monkeypatch):
     assert "hours.json holds no hours of trainings; remove it to measure anew" in capsys.readouterr().err
 
 
+def test_a_table_with_overrides_has_a_folder_so_that_the_papers_runs_stay_apart():
+    with pytest.raises(ValueError, match="^Mine: a table with overrides needs a folder"):
+        recipes.Table("Mine", ("digits",), ("preactresnet18",), overrides={"width": 16})
+
+
 def test_a_table_of_an_evaluation_is_trained_evaluated_and_rendered(tmp_path, monkeypatch, capsys):
     table = recipes.Table("Affine", ("digits",), ("preactresnet18",), methods=("none",), evaluation=("affine",))
     monkeypatch.setitem(recipes.TABLES, "table4", table)
