@@ -28,7 +28,7 @@ from engine.cli import RUN_FLAGS, Parser, add_run_flags, explain, overrides_of
 from engine.device import environment, peak_memory, require_amp, select_device, set_up_backends
 from engine.files import ROOT, BadInput, make_folder
 from engine.graphs import Recorder
-from engine.runs import RunFiles
+from engine.runs import FORMAT, RunFiles
 from engine.trainer import Trainer, compile_stages
 
 
@@ -139,10 +139,11 @@ def build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet, g
 
 
 def summary(trainer, tested):
-    """The result of a finished training: what was measured, on what, with which recipe. Epochs count from 0."""
+    """The result of a finished training: what was measured, on what, with which recipe."""
     recipe, seconds = trainer.recipe, trainer.total_seconds()
     images = recipe.epochs * len(trainer.datasets.train)
     return {
+        "format": FORMAT,
         "dataset": recipe.dataset,
         "model": recipe.model,
         "method": recipe.method,
@@ -185,7 +186,7 @@ def train_from(args):
     out = args.out or folders.runs_folder(results, changed, args.recipe_tag)
     result = run(recipe, out=out, **{name: getattr(args, name) for name in RUN_FLAGS})
     print(
-        f"test error {result['test_error']:.2f} % (best epoch on validation, {result['best_epoch'] + 1}), "
+        f"test error {result['test_error']:.2f} % (best epoch on validation, {result['best_epoch']}), "
         f"{result['last_epoch_test_error']:.2f} % (last epoch), NLL {result['test_nll']:.3f}, "
         f"{result['seconds']:.0f} s"
     )

@@ -27,9 +27,9 @@ class GraphedStep:
         self.recorded = {}  # (branch, shape): (its input tensors by name, what replays it)
 
     def __call__(self, x, y, draw, step):
-        """The loss of one step on images x [B, 3, H, W] with labels y [B]: a tensor that the next step overwrites.
+        """What one step on images x [B, 3, H, W] with labels y [B] returns: a tensor that the next step overwrites.
 
-        draw(x, y): lets the regularizer choose; step(x) -> loss: forward, loss, backward and update for what it chose.
+        draw(x, y): lets the regularizer choose; step(x): forward, loss, backward and update for what it chose.
         """
         state = vars(self.regularizer)
         for name in tensors_of(self.regularizer).keys() - self.kept:  # of the batch before

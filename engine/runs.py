@@ -10,7 +10,8 @@
                                  seed<k>.log             what its processes printed, under a launcher
                                  seed<k>.failed          how it failed last, under a launcher
 
-Those of an evaluation of a checkpoint are in evaluation_files.py.
+Epochs count from 1 in a result, log or checkpoint of `format` 2, and from 0 in those without `format`, from before.
+The files of an evaluation of a checkpoint are in evaluation_files.py.
 """
 
 import contextlib
@@ -85,8 +86,34 @@ class State(NamedTuple):
     seconds: float | None = None  # of training, so far
 
 
+FORMAT = 2  # of results, lines of logs, and checkpoints
+
+
+def in_this_format(content, path):
+    """What the file at path holds (a result, a line of a log, or a checkpoint), as this code writes it.
+
+    A checkpoint without `format` has the whole loss of every step, so the loss of each term is NaN. Raises BadInput
+    where a later version of this code wrote the file.
+    """
+    version = content.get("format", 1)
+    if version == FORMAT:
+        return content
+    if version != 1:
+        raise BadInput(f"{path} has format {version}, this code reads {FORMAT} at most: use a later version of it")
+    content = content | {"format": FORMAT}
+    for name in content.keys() & {"epoch", "best_epoch"}:
+        content[name] += 1
+    if content.get("best"):
+        content["best"] = content["best"] | {"epoch": content["best"]["epoch"] + 1}
+    if "losses" in content:
+        whole = content["losses"]
+        content["losses"] = torch.stack([whole, torch.full_like(whole, torch.nan)])
+    return content
+
+
 NUMBER = (int, float)
-MEASURED = dict.fromkeys(("test_error", "test_nll", "last_epoch_test_error", "val_error", "seconds", "classes"), NUMBER)
+MEASURED = ("test_error", "test_nll", "last_epoch_test_error", "val_error", "best_epoch", "seconds", "classes")
+MEASURED = dict.fromkeys(MEASURED, NUMBER)
 LINE = {"epoch": int, "val_error": NUMBER, "seconds": NUMBER}
 
 
@@ -107,6 +134,12 @@ class RunFiles:
         self.output = self.with_suffix("log")
         self.failed = self.with_suffix("failed")
 
+    @property
+    def name(self):
+        """As `cifar100/wrn28_10/none/seed0`, with the folder before it where that is not `runs`."""
+        path = self.stem.relative_to(self.out)
+        return str(path if self.out.name == "runs" else Path(self.out.name, path))
+
     def with_suffix(self, suffix):
         """A file of this run by its suffix."""
         return self.stem.with_name(f"{self.stem.name}.{suffix}")
@@ -125,7 +158,7 @@ class RunFiles:
             raise BadInput(f"cannot write to {self.stem.parent} ({error.strerror}): give another --out") from error
         result = read_json(self.result, fields={"recipe": dict}, if_there=MEASURED)
         self.require_same_recipe(result, self.result)
-        return result
+        return in_this_format(result, self.result)
 
     def state(self):
         """The State that the files show, quickly. Raises BadInput if it is finished with another recipe."""
@@ -154,7 +187,7 @@ class RunFiles:
                 except ValueError:
                     break
                 require_fields(line, LINE)
-                lines.append(line)
+                lines.append(in_this_format(line, self.log))
         except FileNotFoundError:
             pass
         except (OSError, ValueError, RecursionError) as error:
@@ -188,7 +221,7 @@ class RunFiles:
                 self.require_same_recipe(state, path)
                 if problem:
                     warnings.warn(f"{problem}; going on from the one before it", stacklevel=2)
-                return state
+                return in_this_format(state, path)
         if problem:
             raise BadInput(f"{problem}, and there is no other: remove it to start anew")
         return None

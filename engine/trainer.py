@@ -21,6 +21,7 @@ from engine.device import autocast
 from engine.files import BadInput, RunFailed
 from engine.graphs import GraphedStep
 from engine.metrics import logits_of, metrics
+from engine.runs import FORMAT
 from engine.signals import Stopped, StopSignals
 
 CUDA_CHECK_STEPS = 50  # steps between looks at the loss on a GPU, each of which waits for it
@@ -62,8 +63,8 @@ class Trainer:
         self.rank, self.world = distributed.rank(), distributed.size()
         self.graphed = GraphedStep(regularizer, recorder) if recorder else None
         self.steps = datasets.train.steps(recipe.batch_size, self.world)
-        self.losses = torch.zeros(self.steps, device=device)  # of the present epoch
-        self.epoch, self.step, self.seconds = 0, 0, 0.0
+        self.losses = torch.zeros(2, self.steps, device=device)  # of the present epoch: whole, and for each term
+        self.epoch, self.step, self.seconds = 0, 0, 0.0  # both from 0; files and messages count from 1
         self.checks = 0  # for signals
         self.best = None  # net, epoch and validation error of the best epoch
         self.saved_at = self.started_at = time.monotonic()
@@ -109,7 +110,7 @@ class Trainer:
             self.draw(x, y)
             loss = self.optimize(x)
         distributed.follow_rank_0(self.net)
-        self.losses[self.step] = distributed.mean(loss)
+        self.losses[:, self.step] = distributed.mean(loss)
 
     def draw(self, x, y):
         """The method's choices for this batch."""
@@ -117,7 +118,7 @@ class Trainer:
             self.regularizer.draw(x, y, self.net)
 
     def optimize(self, x):
-        """Forward, loss, backward and update of a batch that was drawn for; its loss."""
+        """Forward, loss, backward and update of a batch that was drawn for; its loss, and that divided by its terms."""
         with self.skipping_overflows():
             with self.autocast():
                 logits = self.model(x, self.regularizer.mix)
@@ -129,7 +130,7 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        return loss.detach()
+        return torch.stack([loss, loss / self.regularizer.terms()]).detach()
 
     def autocast(self):
         """The recipe's autocast, which in a graph must not keep casted weights."""
@@ -167,11 +168,12 @@ class Trainer:
         self.show("validating")
         found = self.evaluate(self.datasets.val, self.epoch)
         if self.best is None or found["error"] < self.best["val_error"]:
-            self.best = {"net": self.weights(), "epoch": self.epoch, "val_error": found["error"]}
+            self.best = {"net": self.weights(), "epoch": self.epoch + 1, "val_error": found["error"]}
         line = {
-            "epoch": self.epoch,
+            "format": FORMAT,
+            "epoch": self.epoch + 1,
             "lr": learning_rate(self.recipe, self.epoch),
-            "train_loss": self.mean_loss(),
+            **self.mean_losses(),
             **{f"val_{name}": value for name, value in found.items()},
             "seconds": round(self.total_seconds(), 3),
         }
@@ -182,10 +184,16 @@ class Trainer:
         self.show()
         self.save_if_due()
 
-    def mean_loss(self):
-        """The mean loss of this epoch's steps, with fp16 of those that did not overflow."""
-        losses = self.losses.cpu().double()
-        return (losses[losses.isfinite()] if self.recipe.amp == "fp16" else losses).mean().item()
+    def mean_losses(self):
+        """The mean losses of this epoch's steps, with fp16 of those that did not overflow.
+
+        train_loss_per_term (see Regularizer.terms) is None where the epoch was begun by code that did not record it.
+        """
+        whole, per_term = self.losses.cpu().double()
+        if self.recipe.amp == "fp16":
+            whole, per_term = whole[whole.isfinite()], per_term[whole.isfinite()]
+        known = not per_term.isnan().any()
+        return {"train_loss": whole.mean().item(), "train_loss_per_term": per_term.mean().item() if known else None}
 
     def evaluate(self, loader, epoch=0, check=None):
         """metrics of the net as it is, on a loader's images of an epoch. By default saves and stops at a signal."""
@@ -203,7 +211,7 @@ class Trainer:
         self.net.load_state_dict(self.best["net"])
         go_on = {"check": lambda: None}  # a checkpoint must not hold these weights as the last
         best = self.evaluate(self.datasets.test, **go_on)
-        augmented = self.evaluate(self.datasets.val.augmented(), self.best["epoch"], **go_on)
+        augmented = self.evaluate(self.datasets.val.augmented(), self.best["epoch"] - 1, **go_on)
         self.net.load_state_dict(last)
         found |= {f"test_{name}": value for name, value in best.items()}
         return found | {"augmented_val_error": augmented["error"]}
@@ -214,7 +222,7 @@ class Trainer:
 
     def require_finite(self):
         """Raise RunFailed if a loss of this epoch is not finite, with fp16 if those of OVERFLOWS steps in a row are."""
-        broken = ~torch.isfinite(self.losses[: self.step])
+        broken = ~torch.isfinite(self.losses[0, : self.step])
         if not broken.any():
             return
         in_a_row = OVERFLOWS if self.recipe.amp == "fp16" else 1
@@ -228,7 +236,7 @@ class Trainer:
         other = ", or --amp bf16" if self.recipe.amp == "fp16" else ""
         kept = f"; {self.files.checkpoint} is from before it" if self.files.checkpoint.exists() else ""
         raise RunFailed(
-            f"{what} not finite at step {step} of epoch {self.epoch} with learning rate {rate:g}: "
+            f"{what} not finite at step {step + 1} of epoch {self.epoch + 1} with learning rate {rate:g}: "
             f"try a lower --lr{other}{kept}"
         )
 
@@ -265,7 +273,8 @@ class Trainer:
                 "net": self.net.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
-                "epoch": self.epoch,
+                "format": FORMAT,
+                "epoch": self.epoch + 1,
                 "step": self.step,
                 "losses": self.losses,
                 "best": self.best,
@@ -305,7 +314,7 @@ class Trainer:
                 group["lr"] = float(group["lr"])  # of a graphed run it is a tensor, on the device of that
             self.scaler.load_state_dict(state["scaler"])
             self.losses.copy_(state["losses"])
-            self.epoch, self.step = state["epoch"], state["step"]
+            self.epoch, self.step = state["epoch"] - 1, state["step"]
             self.best, self.seconds = state["best"], state["seconds"]
             if not self.quiet:
                 print(f"going on at step {self.step} of {self.steps} in epoch {self.epoch + 1}", flush=True)
@@ -340,9 +349,10 @@ class Trainer:
         )
 
     def show(self, *doing):
-        """Epochs done, best error so far and what it is doing beside the progress bar."""
+        """The epoch, the best error so far and what it is doing beside the progress bar."""
         best = [f"best val {self.best['val_error']:.2f} %"] if self.best else []
-        words = ", ".join([f"epoch {self.epoch}/{self.recipe.epochs}", *best, *doing])
+        epoch = min(self.epoch + 1, self.recipe.epochs)
+        words = ", ".join([f"epoch {epoch}/{self.recipe.epochs}", *best, *doing])
         self.bar.set_postfix_str(words, refresh=sys.stderr.isatty())  # a log file is no screen
 
 

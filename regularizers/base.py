@@ -158,6 +158,14 @@ class Regularizer:
         """The input h of stage k, [B, C, H, W], mixed where this batch's choice says so, else h itself."""
         return h
 
+    def terms(self):
+        """How often the criterion counts in this batch's loss: the sum of its terms' weights, a number or a scalar.
+
+        The loss divided by it is a weighted mean of the criterion, so that logs of methods with one, two or more terms
+        compare; a mixed target still has an entropy below which cross-entropy cannot fall.
+        """
+        return 1
+
     def loss(self, logits):
         """The scalar training loss of this batch for logits [B, C], to be called after the forward pass.
 

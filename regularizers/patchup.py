@@ -166,6 +166,12 @@ class PatchUp(Regularizer):
             self.target = self.p_u * self.y_i + (1 - self.p_u) * self.Y  # W
         return self.blend(h, (1 - self.lam) * (~M).to(h.dtype))
 
+    def terms(self):
+        """2 for both terms of equation 6, whose weights sum to 1 each; see Regularizer.terms."""
+        if self.k is None or self.loss_terms in ("first", "second"):
+            return 1
+        return 2 if self.loss_terms == "both" else 2 - self.p_u.mean()
+
     def loss(self, logits):
         """Equation 6, or the terms of it named by loss_terms; the plain loss for a batch that was not mixed."""
         if self.k is None or self.loss_terms == "second":

@@ -337,6 +337,10 @@ class PuzzleMix(Regularizer):
             images, partners = move_blocks(images, moves[0]), move_blocks(partners, moves[1])
         return torch.lerp(partners, images, self.mask.to(h.dtype))
 
+    def terms(self):
+        """1 for the mixed images and clean_lam for the clean ones; see Regularizer.terms."""
+        return 1 + self.clean_lam
+
     def loss(self, logits):
         """Criterion on the mixed targets, plus the weighted clean loss of `draw`; see Regularizer.loss."""
         loss = super().loss(logits)

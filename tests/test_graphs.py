@@ -62,7 +62,7 @@ def trained(method, graphed, steps=24, **options):
         for x, y in images.train.batches(4, "cpu", epoch=epoch):
             short = slice(2 if epoch % 4 == 3 else 4)
             trainer.train_step(x[short], y[short])
-            losses.append(trainer.losses[trainer.step].item())
+            losses.append(trainer.losses[:, trainer.step].tolist())
             trainer.step += 1
     return losses, trainer.net.state_dict(), recorder
 
@@ -95,6 +95,7 @@ def test_graphed_steps_train_as_others_bit_for_bit(method, least):
     [
         ("patchup_soft", {"layers": (0,), "input_mask": "patchup"}),
         ("patchup_soft", {"mask_per": "sample"}),
+        ("patchup_hard", {"loss_terms": "official_second"}),
         ("cutout", {"mask_per": "sample"}),
         ("puzzlemix", {"transport": False}),
     ],

@@ -1,13 +1,15 @@
 """Files that are read: another shape than expected, damage, folders and links in their place are one line."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 import recipes
 from engine.files import BadInput, load_checkpoint, read_json
-from engine.runs import RunFiles
+from engine.runs import FORMAT, RunFiles
+from scripts.claims import records
 
 RECIPE = recipes.resolve("digits", "preactresnet18", "none", width=4)
 
@@ -49,6 +51,33 @@ def test_a_log_of_another_shape_is_named(line, files):
     assert len(files.logged()) == 1, "a last line that is not whole yet"
 
 
+def test_epochs_count_from_1_and_files_without_format_are_read_so(files):
+    recipe = recipes.used(RECIPE)
+    for entry in ({"best_epoch": 0}, {"format": 2, "best_epoch": 1}):
+        files.result.write_text(json.dumps({"recipe": recipe} | entry))
+        assert files.finished() == {"recipe": recipe, "format": 2, "best_epoch": 1}
+    lines = [{"epoch": 0}, {"epoch": 1}, {"format": 2, "epoch": 3}]
+    files.log.write_text("".join(json.dumps({"val_error": 5.0, "seconds": 1} | line) + "\n" for line in lines))
+    assert [line["epoch"] for line in files.logged()] == [1, 2, 3], "a run may go on with code that counts from 1"
+
+
+def test_published_records_from_before_mean_what_they_meant():
+    folder = Path(__file__).parent.parent / "results/published/study/cpu"
+    stored = [json.loads(line)["result"] for line in (folder / records.FILE).read_text().splitlines()]
+    read = {(run.result["method"], run.seed): run.result["best_epoch"] for run in records.read(folder)}
+    assert all("format" in run or read[run["method"], run["seed"]] == run["best_epoch"] + 1 for run in stored)
+
+
+def test_a_later_format_is_refused(files):
+    later = {"format": 3, "epoch": 1, "val_error": 5.0, "seconds": 1, "recipe": recipes.used(RECIPE)}
+    files.result.write_text(json.dumps(later))
+    files.log.write_text(json.dumps(later) + "\n")
+    files.save_checkpoint(later | {"net": {}, "optimizer": {}})
+    for read, name in ((files.finished, "json"), (files.logged, "jsonl"), (files.newest_checkpoint, "checkpoint.pt")):
+        with pytest.raises(BadInput, match=f"seed0.{name} has format 3, this code reads 2 at most"):
+            read()
+
+
 @pytest.mark.parametrize("kind", ["folder", "dangling", "loop"])
 def test_what_lies_in_a_files_place_is_named(kind, files):
     for path in (files.result, files.log, files.checkpoint):
@@ -67,7 +96,7 @@ def test_what_lies_in_a_files_place_is_named(kind, files):
 
 
 def test_any_flipped_bit_of_the_newest_checkpoint_falls_back_to_the_one_before(files):
-    state = {"net": {"weight": torch.ones(3)}, "optimizer": {}, "epoch": 1}
+    state = {"format": FORMAT, "net": {"weight": torch.ones(3)}, "optimizer": {}, "epoch": 1}
     files.save_checkpoint(state)
     files.save_checkpoint(state | {"epoch": 2})
     whole = files.checkpoint.read_bytes()

@@ -1,5 +1,6 @@
 """How the methods are found: one file and one entry in recipes.py make a new one."""
 
+import math
 import shutil
 import subprocess
 import sys
@@ -8,9 +9,11 @@ from types import ModuleType
 
 import pytest
 import torch
+from torch import nn
 
 import recipes
 import regularizers
+from models.staged import StagedNet
 from regularizers import PAPER, Regularizer, methods_in
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,6 +91,36 @@ def test_two_classes_are_the_fewest():
     assert regularizers.build("none", 2).num_classes == 2
     with pytest.raises(ValueError, match="num_classes must be at least 2, not 1"):
         regularizers.build("none", 1)
+
+
+@pytest.mark.parametrize(
+    "method, options, wanted",
+    [
+        *((method, {}, {1}) for method in regularizers.METHODS if "patchup" not in method),
+        ("puzzlemix", {"clean_lam": 1.5}, {2.5}),
+        ("patchup_soft", {"layers": (0, 1)}, {2}),
+        ("patchup_hard", {"layers": (0, 1), "prob": 0.5}, {1, 2}),
+        ("patchup_hard", {"layers": (0, 1), "prob": 1, "loss_terms": "first"}, {1}),
+        ("patchup_hard", {"layers": (0, 1), "prob": 1, "loss_terms": "second"}, {1}),
+        ("patchup_soft", {"layers": (0, 1), "loss_terms": "official_second"}, None),
+        ("patchup_soft", {"layers": (0,), "input_target": "own"}, {2}),
+    ],
+)
+def test_terms_are_how_often_the_criterion_counts_in_the_loss(method, options, wanted):
+    """Seen where the criterion is the same for every target: log C for logits of 0."""
+    net = StagedNet([nn.Identity(), nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 4))])
+    for parameter in net.parameters():
+        nn.init.zeros_(parameter)
+    regularizer = regularizers.build(method, 4, "ce", **options)
+    x, y = torch.randn(4, 3, 16, 16), torch.arange(4)
+    seen = []
+    for step in range(12):
+        regularizer.seed(0, step)
+        regularizer.draw(x, y, net)
+        terms = regularizer.loss(net(x, regularizer.mix)).item() / math.log(4)
+        assert terms == pytest.approx(float(regularizer.terms()))
+        seen.append(round(terms, 4))
+    assert set(seen) == wanted if wanted else 1 < min(seen) < max(seen) < 2
 
 
 def test_a_key_gives_the_numbers_that_it_always_gave():

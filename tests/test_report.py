@@ -224,7 +224,16 @@ def test_runs_of_all_states_are_shown(make, tmp_path):
     lines = re.search("<pre>(.*?)</pre>", page.source, re.DOTALL)[1].splitlines()
     assert lines[-1] == "train.py: the loss is nan" and len(lines) == content.LOG_LINES
     assert "2 of 4 runs here are finished" in " ".join(page.text.split())
-    assert page.source.count('alt="validation error (%)"') == page.source.count('alt="training loss"') == 1
+    assert (
+        page.source.count('alt="validation error (%)"') == page.source.count('alt="training loss, sum of terms"') == 1
+    )
+
+
+def test_losses_are_shown_for_each_term_where_all_logs_have_them():
+    run = {"method": "none", "lines": [{"val_error": 9.0, "train_loss": 4.0, "train_loss_per_term": 2.0}]}
+    before = {"method": "none", "lines": [{"val_error": 9.0, "train_loss": 4.0}]}
+    assert [panel["title"] for panel in curves.panels([run])][1] == "training loss per term"
+    assert [panel["title"] for panel in curves.panels([run, before])][1] == "training loss, sum of terms"
 
 
 def test_a_curve_is_a_line_a_run_in_its_methods_colours(monkeypatch):

@@ -20,7 +20,7 @@ from torch import nn
 import recipes
 import regularizers
 from engine import files, metrics, trainer
-from engine.files import BadInput, RunFailed
+from engine.files import BadInput, RunFailed, load_checkpoint
 from engine.runs import RunFiles
 from engine.signals import Stopped
 from engine.trainer import Trainer, compile_stages, learning_rate
@@ -97,7 +97,8 @@ def test_best_epoch_is_chosen_on_validation_and_tested(train_tiny, tmp_path):
     result = train_tiny(epochs=4)
     lines, _, best, last = outcome(tmp_path / "runs")
     errors = [line["val_error"] for line in lines]
-    assert result["best_epoch"] == errors.index(min(errors)) and result["val_error"] == min(errors)
+    assert result["best_epoch"] == errors.index(min(errors)) + 1 and result["val_error"] == min(errors)
+    assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
     recipe = recipes.resolve("digits", "preactresnet18", "none", **TINY | {"epochs": 4})
     datasets, net = recipes.objects(recipe, tmp_path)
     for weights, name in ((best, "test"), (last, "last_epoch_test")):
@@ -106,7 +107,7 @@ def test_best_epoch_is_chosen_on_validation_and_tested(train_tiny, tmp_path):
         assert found["error"] == result[f"{name}_error"]
         assert found["nll"] == pytest.approx(result[f"{name}_nll"], rel=1e-6)
     net.load_state_dict(best)
-    augmented = metrics.logits_of(net, datasets.val.augmented(), torch.device("cpu"), epoch=result["best_epoch"])
+    augmented = metrics.logits_of(net, datasets.val.augmented(), torch.device("cpu"), epoch=result["best_epoch"] - 1)
     assert metrics.metrics(*augmented)["error"] == result["augmented_val_error"]
 
 
@@ -329,7 +330,9 @@ def test_write_whole_passes_on_what_the_system_says(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(train_tiny, tmp_path):
-    message = r"the (loss is|weights are) not finite at step \d of epoch \d with learning rate .*: try a lower --lr"
+    message = (
+        r"the (loss is|weights are) not finite at step [1-9] of epoch [1-9] with learning rate .*: try a lower --lr"
+    )
     folder = tmp_path / "runs/digits/preactresnet18/none"
     with pytest.raises(RunFailed, match=message) as told:
         train_tiny(lr=1e39, checkpoint_minutes=0)
@@ -359,6 +362,38 @@ def test_a_signal_while_testing_does_not_mix_up_the_weights(train_tiny, tmp_path
         train_tiny(epochs=4)
     assert next(tests) >= 2
     assert_same_outcome(outcome(tmp_path / "runs"), outcome(tmp_path / "whole"))
+
+
+def in_the_format_before(files):
+    """Write the files of an unfinished run as the code before `format` did: epochs from 0, one loss a step."""
+    lines = [json.loads(line) for line in files.log.read_text().splitlines()]
+    for line in lines:
+        del line["format"], line["train_loss_per_term"]
+        line["epoch"] -= 1
+    files.log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    state = load_checkpoint(files.checkpoint)
+    del state["format"], state["recipe"]
+    state["epoch"] -= 1
+    state["losses"] = state["losses"][0]
+    state["best"]["epoch"] -= 1
+    files.save_checkpoint(state)
+
+
+def test_a_run_begun_before_epochs_counted_from_1_goes_on(train_tiny, tmp_path, monkeypatch):
+    train_tiny(out=tmp_path / "whole", epochs=4)
+    with monkeypatch.context() as patch:
+        killed_at(patch, 7)  # in the third of four epochs of three steps
+        with pytest.raises(Killed):
+            train_tiny(epochs=4, checkpoint_minutes=0)
+    files = RunFiles(tmp_path / "runs", recipes.resolve("digits", "preactresnet18", "none", **TINY | {"epochs": 4}))
+    in_the_format_before(files)
+    assert [line["epoch"] for line in files.logged()] == [1, 2]
+    train_tiny(epochs=4)
+    assert [line["epoch"] for line in files.logged()] == [1, 2, 3, 4]
+    whole, parts = outcome(tmp_path / "whole"), outcome(tmp_path / "runs")
+    assert [line.get("train_loss_per_term") for line in parts[0]] == [None] * 3 + [whole[0][3]["train_loss_per_term"]]
+    same = [[line["train_loss"] for line in outcome[0]] for outcome in (whole, parts)]
+    assert_same_outcome((same[0], *whole[1:]), (same[1], *parts[1:]))
 
 
 def test_weights_alone_are_no_checkpoint(unfinished, train_tiny):

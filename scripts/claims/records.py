@@ -19,6 +19,7 @@ import numpy as np
 import data
 import recipes
 from engine.files import BadInput, make_folder, write_whole
+from engine.runs import in_this_format
 
 FILE = "records.jsonl"
 DIGITS = 6  # of the numbers of evaluations
@@ -188,6 +189,7 @@ def read(folder, scale=None):
         where = f"{path}, line {number}"
         try:
             line = json.loads(text)
+            line["result"] = in_this_format(line["result"], where)
             named, record = line["scale"], RunRecord(*(line[name] for name in RunRecord.__dataclass_fields__))
             checked(record)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

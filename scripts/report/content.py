@@ -217,7 +217,7 @@ def all_curves(runs, problems):
     for (folder, dataset, model), group in itertools.groupby(begun, operator.itemgetter("folder", "dataset", "model")):
         words, lines = f"{comparison.place(model, dataset)}: {folder}", [*group]
         with noted(problems, f"the curves of {words}"):
-            shown.append({"title": words, "panels": [curves.panel(lines, name) for name in curves.PANELS]})
+            shown.append({"title": words, "panels": curves.panels(lines)})
     return shown
 
 

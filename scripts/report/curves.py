@@ -3,11 +3,23 @@
 import base64
 import io
 
+import numpy as np
+
 import recipes
 from scripts.figures.charts import PRINT, Line2D, plt, styles
 
-PANELS = {"val_error": "validation error (%)", "train_loss": "training loss"}
+PANELS = {
+    "val_error": "validation error (%)",
+    "train_loss_per_term": "training loss per term",
+    "train_loss": "training loss, sum of terms",
+}
 WIDTH, HEIGHT, DPI, SHOWN_DPI = 4.4, 3.3, 200, 105  # of a panel: inches, and dots an inch in its file and on the page
+
+
+def panels(runs):
+    """The pictures of runs, see panel: their errors, and their losses for each term where all logs have these."""
+    per_term = all("train_loss_per_term" in line for run in runs for line in run["lines"])
+    return [panel(runs, "val_error"), panel(runs, "train_loss_per_term" if per_term else "train_loss")]
 
 
 def panel(runs, name):
@@ -19,7 +31,7 @@ def panel(runs, name):
     with plt.rc_context(PRINT | {"lines.linewidth": 0.9}):
         figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT), dpi=DPI, layout="constrained")
         for run in runs:
-            values = [line[name] for line in run["lines"]]
+            values = np.array([line[name] for line in run["lines"]], dtype=float)  # NaN where it is not known
             axes.plot(range(1, len(values) + 1), values, **looks[run["method"]], markevery=(0, len(values)))
         axes.set(xlabel="epoch", ylabel=PANELS[name])
         axes.grid()
