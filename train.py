@@ -24,6 +24,7 @@ import models
 import recipes
 import regularizers
 from engine import distributed, folders, profiling
+from engine.board import Board, require_tensorboard
 from engine.cli import RUN_FLAGS, Parser, add_run_flags, explain, overrides_of
 from engine.device import environment, peak_memory, require_amp, select_device, set_up_backends
 from engine.files import ROOT, BadInput, make_folder
@@ -57,6 +58,7 @@ def run(
     checkpoint_minutes=5,
     deterministic=False,
     graphs=False,
+    tensorboard=None,
     quiet=False,
 ):
     """Train as the recipe says, or go on with it, and return the result, a dict; a finished run is not trained again.
@@ -72,12 +74,14 @@ def run(
         return result
     device = select_device(device)
     set_up_backends(device, deterministic)
-    trainer = build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet, graphs)
+    trainer = build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet, graphs, tensorboard)
     with files.lock() if distributed.rank() == 0 else contextlib.nullcontext():
         if result := distributed.from_rank_0(files.finished):  # by another process, while this one read the images
             return result
         result = summary(trainer, trainer.run())
         if distributed.rank() == 0:
+            if trainer.board:
+                trainer.board.finish(result)
             files.finish(trainer.best["net"], trainer.weights(), result)
     return result
 
@@ -94,7 +98,7 @@ def profile(recipe, folder, *, data_dir, device, workers, deterministic):
     return profiling.profile(trainer, folder)
 
 
-def require_possible(recipe, device, processes, graphs, checkpoint_minutes):
+def require_possible(recipe, device, processes, graphs, checkpoint_minutes, tensorboard=None):
     """Raise BadInput for flags that no run of the recipe can have; device None: one that is not known yet."""
     if not checkpoint_minutes >= 0:
         raise BadInput(f"--checkpoint-minutes must be at least 0, not {checkpoint_minutes}")
@@ -102,6 +106,7 @@ def require_possible(recipe, device, processes, graphs, checkpoint_minutes):
         raise BadInput("--graphs is for one process on a CUDA device")
     if recipe.compile and not any(map(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "clang++")))):
         raise BadInput("--compile needs a C++ compiler, as g++, and none is here: install one, or leave it out")
+    require_tensorboard(tensorboard)
     if device:
         require_amp(recipe.amp, device)
 
@@ -122,9 +127,9 @@ def require_normalisable(recipe, loader):
         ) from error
 
 
-def build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet, graphs=False):
+def build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet, graphs=False, tensorboard=None):
     """The engine.Trainer of a recipe. Raises BadInput or data.DataError where device or images do not do."""
-    require_possible(recipe, device, distributed.size(), graphs, checkpoint_minutes)
+    require_possible(recipe, device, distributed.size(), graphs, checkpoint_minutes, tensorboard)
     with distributed.first_on_each_node():  # it leaves decoded images for the others
         datasets, net = recipes.objects(recipe, data_dir, workers)
     fewest = min(map(len, (datasets.train, datasets.val, datasets.test)))
@@ -135,7 +140,8 @@ def build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet, g
     if recipe.compile:
         compile_stages(net)
     recorder = Recorder(regularizer.generators) if graphs else None
-    return Trainer(recipe, datasets, net, regularizer, device, files, checkpoint_minutes, quiet, recorder)
+    board = Board(tensorboard, files, len(datasets.train)) if tensorboard and distributed.rank() == 0 else None
+    return Trainer(recipe, datasets, net, regularizer, device, files, checkpoint_minutes, quiet, recorder, board)
 
 
 def summary(trainer, tested):

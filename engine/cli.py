@@ -44,7 +44,7 @@ class Names(argparse.Action):
 
 
 DATA_DIR = Path(os.environ.get("PATCHUP_DATA") or ROOT / "datasets")
-RUN_FLAGS = ("data_dir", "device", "workers", "checkpoint_minutes", "deterministic", "graphs")
+RUN_FLAGS = ("data_dir", "device", "workers", "checkpoint_minutes", "deterministic", "graphs", "tensorboard")
 
 
 def add_run_flags(parser, out_help):
@@ -56,6 +56,12 @@ def add_run_flags(parser, out_help):
     add("--workers", type=int, default=4, help="processes that decode streamed images (default 4)")
     add("--checkpoint-minutes", type=float, default=5, help="between checkpoints (default 5); 0 saves at every step")
     add("--deterministic", action="store_true", help="bit-equal repetition on a GPU too, slower")
+    add(
+        "--tensorboard",
+        type=Path,
+        metavar="DIR",
+        help="gets each run's numbers for TensorBoard (pip install tensorboard)",
+    )
     add("--graphs", action="store_true", help="launch steps as CUDA graphs, for small images on a fast GPU")
 
 

@@ -40,12 +40,14 @@ class Trainer:
     """One run: trains net with the recipe, saving itself to files (a RunFiles) so that it can go on from any step.
 
     datasets: what data.load returned; regularizer: the method; minutes: the least time between two checkpoints;
-    recorder: records steps as graphs (see graphs.py; None: every step is run from Python).
+    recorder: records steps as graphs (see graphs.py; None: every step is run from Python); board: a Board, or None.
     """
 
-    def __init__(self, recipe, datasets, net, regularizer, device, files, minutes=5, quiet=False, recorder=None):
+    def __init__(
+        self, recipe, datasets, net, regularizer, device, files, minutes=5, quiet=False, recorder=None, board=None
+    ):
         self.recipe, self.datasets, self.regularizer, self.device = recipe, datasets, regularizer, device
-        self.files, self.minutes, self.quiet = files, minutes, quiet
+        self.files, self.minutes, self.quiet, self.board = files, minutes, quiet, board
         self.net = net.to(device, memory_format=torch.channels_last if recipe.channels_last else torch.preserve_format)
         self.model = distributed.parallel(self.net)  # the same, in a training step
         self.optimizer = torch.optim.SGD(
@@ -179,6 +181,8 @@ class Trainer:
         }
         if self.rank == 0:
             self.files.log_epoch(line)
+            if self.board:
+                self.board.add_epoch(line)
         self.epoch, self.step = self.epoch + 1, 0
         self.losses.zero_()
         self.show()
@@ -320,6 +324,8 @@ class Trainer:
                 print(f"going on at step {self.step} of {self.steps} in epoch {self.epoch + 1}", flush=True)
         if self.rank == 0:
             self.files.cut_log(self.epoch)
+            if self.board:
+                self.board.begin(self.total_seconds())
 
     def start_momentum(self):
         """With fp16, momentum 0, which gives the same first step: a fused one that is skipped would leave garbage."""

@@ -149,6 +149,7 @@ def jobs_of(plans, args):
     shared = ["--data-dir", str(args.data_dir), "--device", args.device, "--workers", str(args.workers)]
     own = ["--checkpoint-minutes", str(args.checkpoint_minutes)]
     own += ["--deterministic"] * args.deterministic + ["--graphs"] * args.graphs
+    own += ["--tensorboard", str(args.tensorboard)] if args.tensorboard else []
     found = {}
     for one in plans:
         for run in one.grid.runs() if one.grid.table.kind != "steps" else ():

@@ -31,6 +31,16 @@ def finished_runs(tmp_path_factory):
 
 
 @pytest.fixture
+def train_anew(tmp_path):
+    """trainings.train_tiny into tmp_path/runs, trained anew at every call, for tests of the training itself."""
+
+    def train(method="none", seed=0, out=None, **more):
+        return trainings.train_tiny(method, seed, out or tmp_path / "runs", **more)
+
+    return train
+
+
+@pytest.fixture
 def train_tiny(tmp_path, finished_runs):
     """trainings.train_tiny into tmp_path/runs; what was trained before for another test is copied."""
 

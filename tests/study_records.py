@@ -6,6 +6,7 @@ import regularizers
 from data import affine
 from data.corruptions import SCORED, SEVERITIES
 from engine import attacks
+from engine.runs import FORMAT
 from scripts.claims import records
 from scripts.claims.measures import FOOLBOX, STAGES
 
@@ -66,6 +67,7 @@ def result_of(recipe, value, best):
         return {f"{head}_error": error, f"{head}_nll": error / 20, f"{head}_ece": error / 1000}
 
     return {
+        "format": FORMAT,
         **{name: recipe[name] for name in ("dataset", "model", "method", "seed")},
         **numbers("last_epoch_test", value),
         **numbers("test", best),

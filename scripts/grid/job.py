@@ -41,9 +41,8 @@ class Job:
 
     @property
     def name(self):
-        """As `cifar100/wrn28_10/none/seed0`, with the folder before it where that is not `runs`."""
-        path = self.files.stem.relative_to(self.files.out)
-        return str(path if self.files.out.name == "runs" else Path(self.files.out.name, path))
+        """As `cifar100/wrn28_10/none/seed0`; see RunFiles.name."""
+        return self.files.name
 
     def state(self):
         """files.state(), but `trained` where the training is finished and not yet all the rest."""

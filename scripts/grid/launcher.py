@@ -89,7 +89,8 @@ def require_possible(jobs, args):
     else:
         device = select_device(args.device)
     for job in jobs:
-        train.require_possible(job.recipe, device, args.gpus_per_run, args.graphs, args.checkpoint_minutes)
+        flags = args.graphs, args.checkpoint_minutes, args.tensorboard
+        train.require_possible(job.recipe, device, args.gpus_per_run, *flags)
 
 
 def read_images(jobs, args):
