@@ -41,7 +41,7 @@ def jitter(rng, mean_colour):
     for kind in rng.permutation(3):
         strength = rng.uniform(-JITTER, JITTER)
         if kind == 1:  # contrast: towards the mean grey, the same for all pixels
-            grey = GREY @ (colour[:, :3] @ mean_colour + colour[:, 3])
+            grey = GREY @ (colour[:, :3] @ mean_colour)  # nothing was added before
             colour *= 1 - strength
             colour[:, 3] += strength * grey
         elif kind == 2:  # saturation: towards the pixel's grey

@@ -103,28 +103,16 @@ def test_an_image_is_corrupted_alike_in_every_batch(name, monkeypatch):
     assert np.array_equal(corrupt(x[order], rows[order], name, 4, 1), y[order])
 
 
-def test_the_random_numbers_are_those_of_all_records():
+@pytest.mark.parametrize(
+    "name, severity, seed, values",
+    [
+        ("gaussian_noise", 3, 5, [111, 154, 110, 124, 116, 154, 92, 149]),
+        ("speckle_noise", 4, 0, [131, 173, 142, 92, 161, 153, 123, 164]),
+    ],
+)
+def test_the_random_numbers_are_those_of_all_records(name, severity, seed, values):
     grey = np.full((1, 3, 8, 8), 128, np.uint8)
-    assert corrupt(grey, np.array([796]), "gaussian_noise", 3, 5)[0, 0, 0].tolist() == [
-        111,
-        154,
-        110,
-        124,
-        116,
-        154,
-        92,
-        149,
-    ]
-    assert corrupt(grey, np.array([796]), "speckle_noise", 4, 0)[0, 0, 0].tolist() == [
-        131,
-        173,
-        142,
-        92,
-        161,
-        153,
-        123,
-        164,
-    ]
+    assert corrupt(grey, np.array([796]), name, severity, seed)[0, 0, 0].tolist() == values
 
 
 def test_storage_as_jpeg_is_pillows():
@@ -168,14 +156,14 @@ def test_black_stays_black_in_fog_and_an_image_without_drops_as_it_is():
 
 def test_overlays_have_the_photographs_colours():
     weather.frost_overlays.cache_clear()
-    overlays = weather.frost_overlays(120, 0.2)
-    assert overlays.shape == (5, 3, 120, 120) and overlays.min() >= 0 and overlays.max() <= 1
-    for overlay, (mean, std) in zip(255 * overlays, weather.FROST_COLOURS):
-        assert np.allclose(overlay.mean(axis=(1, 2)), mean, atol=2)
-        assert np.allclose(overlay.std(axis=(1, 2)), std, atol=3)
+    pictures = weather.frost_overlays(120, 0.2)
+    assert pictures.shape == (5, 3, 120, 120) and pictures.min() >= 0 and pictures.max() <= 1
+    for picture, (mean, std) in zip(255 * pictures, weather.FROST_COLOURS):
+        assert np.allclose(picture.mean(axis=(1, 2)), mean, atol=2)
+        assert np.allclose(picture.std(axis=(1, 2)), std, atol=3)
     assert weather.FROST_COLOURS.sum(axis=(0, 2)).tolist() == [2459, 405]
     shades = [87.475, 196.055, 235.466, 82.659, 220.186]  # the same pictures for all records
-    assert 255 * overlays[:, 0, 60, 60] == pytest.approx(shades, abs=0.2)
+    assert 255 * pictures[:, 0, 60, 60] == pytest.approx(shades, abs=0.2)
 
 
 def test_crystals_are_those_of_all_records():
