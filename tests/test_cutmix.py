@@ -7,7 +7,6 @@ import pytest
 import torch
 from common import batch, run
 
-from regularizers.base import Regularizer
 from regularizers.cutmix import CutMix, box_mask, cut_box, draw_box, kept_fraction
 
 
@@ -45,9 +44,8 @@ def test_mask_and_fraction_against_a_loop():
                 assert kept_fraction(box, height, width) == pytest.approx(kept / (height * width))
 
 
-def test_swap_against_a_loop_and_not_in_place():
+def test_swap_against_a_loop():
     x, y = batch(5)
-    before = x.clone()
     run(method := CutMix(4, prob=1.0), x, y)
     partner = method.partner = torch.tensor([3, 1, 0, 4, 2])
     method.mask = box_mask((2, 7, 4, 9), 12, 9)
@@ -57,7 +55,6 @@ def test_swap_against_a_loop_and_not_in_place():
             for column in range(9):
                 source = partner[i] if 2 <= row < 7 and 4 <= column < 9 else i
                 assert torch.equal(swapped[i, :, row, column], x[source, :, row, column])
-    assert torch.equal(x, before)
 
 
 @pytest.mark.parametrize("height, width", [(12, 9), (7, 16), (1, 1)])
@@ -72,26 +69,6 @@ def test_label_mass_is_pixel_mass(size, height, width):
         assert method.target.dtype == torch.float32
         torch.testing.assert_close(method.target.sum(1), torch.ones(size))
         torch.testing.assert_close(method.mix(0, x).mean((2, 3)), method.target)
-
-
-def test_loss_is_the_official_sum():
-    x, y = batch(6)
-    for criterion in ("bce", "ce"):
-        run(method := CutMix(4, criterion, prob=1.0), x, y)
-        logits = torch.randn(6, 4)
-        own, others = (torch.nn.functional.one_hot(t, 4).float() for t in (y, y[method.partner]))
-        kept = kept_fraction(method.box, 12, 9)
-        expected = kept * method.criterion(logits, own) + (1 - kept) * method.criterion(logits, others)
-        torch.testing.assert_close(method.loss(logits), expected.mean())
-
-
-def test_prob_zero_equals_none():
-    x, y = batch()
-    run(none := Regularizer(4), x, y)
-    for step in range(20):
-        run(method := CutMix(4, prob=0.0), x, y, (0, 0, 0, step))
-        assert torch.equal(method.target, none.target)
-        assert all(method.mix(k, x) is x for k in range(4))
 
 
 def test_a_batch_that_is_not_mixed_forgets_the_one_before():
@@ -129,29 +106,7 @@ def test_alpha_shapes_the_ratio():
         areas = [1 - kept_fraction(draw_box(rng, 200, 200, alpha), 200, 200) for _ in range(500)]
         sides[alpha] = np.std(areas)
     assert sides[0.1] > 2 * sides[100.0]
-
-
-def test_same_key_same_batch_whatever_the_global_generators_hold():
-    x, y = batch()
-    results = []
-    for state in (1, 2):
-        with torch.random.fork_rng():
-            torch.manual_seed(state)
-            np.random.seed(state)
-            once = run(CutMix(4, prob=1.0), x, y, (3, 0, 1, 2))
-            results.append((once.mix(0, x), once.target))
-    assert torch.equal(results[0][0], results[1][0]) and torch.equal(results[0][1], results[1][1])
-    assert run(CutMix(4, prob=1.0), x, y, (3, 0, 1, 3)).box != once.box
-
-
-@pytest.mark.parametrize(
-    "options, message",
-    [
-        ({"prob": 1.2}, r"prob must lie in \[0, 1\], not 1.2"),
-        ({"prob": -0.1}, r"prob must lie in \[0, 1\], not -0.1"),
-        ({"alpha": 0}, "alpha must be above 0, not 0"),
-    ],
-)
-def test_refusals(options, message):
-    with pytest.raises(ValueError, match=message):
-        CutMix(4, **options)
+    method = run(CutMix(4, prob=1.0, alpha=0.1), *batch())
+    rng = np.random.default_rng(np.random.SeedSequence((0, 0, 0, 0)))
+    rng.random()  # whether to mix
+    assert method.box == draw_box(rng, 12, 9, 0.1)

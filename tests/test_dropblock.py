@@ -8,7 +8,6 @@ import torch
 from common import run
 from scipy import stats
 
-from regularizers.base import Regularizer
 from regularizers.dropblock import DropBlock, block_mask_from_seeds, draws_needed, drop, seed_positions
 
 
@@ -138,15 +137,13 @@ def test_samples_and_channels_are_independent():
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_drop_against_a_loop(layout):
     h = features(3, 2, 4, 5).to(memory_format=layout)
-    before = h.clone()
     dropped = (features(3, 2, 4, 5) > 0.5).contiguous(memory_format=layout)
     out = drop(h, dropped)
     kept = sum(not d for d in dropped.flatten().tolist())
     for place in np.ndindex(*h.shape):
         expected = 0.0 if dropped[place] else h[place].item() * h.numel() / kept
         assert out[place].item() == pytest.approx(expected, rel=1e-5)
-    assert out.is_contiguous(memory_format=layout)
-    assert torch.equal(h, before)
+    assert out.is_contiguous(memory_format=layout) and drop(h.bfloat16(), dropped).dtype == torch.bfloat16
 
 
 def test_drop_preserves_the_mean_and_its_gradient_is_right():
@@ -166,11 +163,6 @@ def test_one_feature_or_none_kept():
     assert drop(torch.ones(1, 1, 1, 2), torch.tensor([[[[True, False]]]])).tolist() == [[[[0, 2]]]]
 
 
-def test_half_precision_stays():
-    h = features(2, 3, 8, 8).bfloat16()
-    assert drop(h, torch.zeros(2, 3, 8, 8, dtype=torch.bool)).dtype == torch.bfloat16
-
-
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_memory_layout_stays(layout):
     h = features(3, 16, 16, 16).contiguous(memory_format=layout)
@@ -188,57 +180,7 @@ def test_acts_at_all_its_layers_in_one_pass_with_fresh_seeds():
     assert not torch.equal(passed[1], passed[3])
 
 
-@pytest.mark.parametrize("size", [1, 3])
-@pytest.mark.parametrize("height, width", [(7, 7), (16, 9)])
-def test_target_is_plain_and_any_batch_and_map_work(size, height, width):
-    h, y = features(size, 8, height, width), torch.arange(size)
-    for regularizer in (method := DropBlock(4), none := Regularizer(4)):
-        regularizer.seed(0, 0, 0, 0)
-        regularizer.draw(h, y, None)
-    assert torch.equal(method.target, none.target)
-    logits = torch.randn(size, 4)
-    assert torch.equal(method.loss(logits), none.loss(logits))
-    assert method.mix(1, h).shape == h.shape
-
-
 def test_keep_prob_one_touches_nothing():
     h = features(2, 3, 8, 8)
     run(method := DropBlock(4, keep_prob=1), h, torch.arange(2))
     assert method.mix(1, h) is h
-
-
-def test_same_key_same_batch_whatever_the_global_generators_hold():
-    h = features(4, 16, 16, 16)
-    results = []
-    for state in (1, 2):
-        with torch.random.fork_rng():
-            torch.manual_seed(state)
-            np.random.seed(state)
-            run(method := DropBlock(4), h, torch.arange(4), (3, 0, 1, 2))
-            results.append((method.mix(1, h), method.mix(2, h)))
-    assert all(torch.equal(a, b) for a, b in zip(*results))
-    run(method, h, torch.arange(4), (3, 0, 1, 3))
-    assert not torch.equal(method.mix(1, h), results[0][0])
-
-
-@pytest.mark.parametrize(
-    "options, message",
-    [
-        ({"keep_prob": 0}, r"keep_prob must lie in \(0, 1\], not 0"),
-        ({"keep_prob": 1.1}, r"keep_prob must lie in \(0, 1\], not 1.1"),
-        ({"block_size": 0}, "block_size must be above 0, not 0"),
-        ({"layers": ()}, "layers must be distinct stage indices"),
-    ],
-)
-def test_refusals(options, message):
-    with pytest.raises(ValueError, match=message):
-        DropBlock(4, **options)
-
-
-def test_what_does_not_fit_the_network_is_refused():
-    shapes = [(3, 32, 32), (8, 32, 32), (16, 8, 6)]
-    DropBlock(4, block_size=6).check(shapes)
-    with pytest.raises(ValueError, match=r"block_size 7 does not fit a feature map of 8x6 \(layer 2\)"):
-        DropBlock(4, block_size=7).check(shapes)
-    with pytest.raises(ValueError, match="layer 3 does not exist: this network has layers 0 to 2"):
-        DropBlock(4, layers=(1, 3)).check(shapes)

@@ -1,7 +1,9 @@
 """The methods in one's own training loop: mistakes are named in one line, a second pass is mixed as the first."""
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -42,6 +44,13 @@ def y():
     return torch.tensor([0, 1, 2, 3, 4, 0])
 
 
+@pytest.fixture
+def inputs(x):
+    """The input of every stage, {k: [B, C, H, W]}."""
+    generator = torch.Generator().manual_seed(2)
+    return {0: x, 1: torch.randn(B, 4, 16, 16, generator=generator), 2: torch.randn(B, 6, 14, 14, generator=generator)}
+
+
 def passes(name, net, x, y, steps=8):
     """Some draws of a method, of which every stage is met."""
     method = method_of(name)
@@ -52,14 +61,15 @@ def passes(name, net, x, y, steps=8):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_second_pass_is_mixed_as_the_first(name, net, x, y):
-    inputs = {0: x, 1: torch.randn(B, 4, 16, 16), 2: torch.randn(B, 6, 14, 14)}
+def test_a_second_pass_is_mixed_as_the_first_and_inputs_stay(name, net, x, y, inputs):
+    before = {k: h.clone() for k, h in inputs.items()}
     for method in passes(name, net, x, y):
         first = {k: method.mix(k, h) for k, h in inputs.items()}
         target, loss = method.target.clone(), method.loss(torch.zeros(B, C))
         for _ in range(2):
             assert all(torch.equal(method.mix(k, h), first[k]) for k, h in inputs.items())
             assert torch.equal(method.target, target) and torch.equal(method.loss(torch.zeros(B, C)), loss)
+        assert all(torch.equal(h, before[k]) for k, h in inputs.items())
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -73,11 +83,46 @@ def test_gradient_checkpointing_changes_nothing(name, net, x, y):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_draw_is_another(name, net, x, y):
-    inputs = {0: x, 1: torch.randn(B, 4, 16, 16), 2: torch.randn(B, 6, 14, 14)}
-    draws = passes(name, net, x, y)
-    mixed = {b"".join(method.mix(k, h).numpy().tobytes() for k, h in inputs.items()) for method in draws}
-    assert len(mixed) == 1 if name == "none" else len(mixed) >= 7
+def test_a_key_decides_every_draw_whatever_the_global_generators_hold(name, net, x, y, inputs):
+    outcomes = []
+    for state in (1, 2):
+        with torch.random.fork_rng():
+            torch.manual_seed(state)
+            np.random.seed(state)
+            mixed = [
+                b"".join(method.mix(k, h).numpy().tobytes() for k, h in inputs.items())
+                + method.target.numpy().tobytes()
+                for method in passes(name, net, x, y)
+            ]
+            outcomes.append(mixed)
+            assert (torch.initial_seed(), np.random.get_state()[1][0]) == (state, state)
+            assert torch.equal(torch.rand(3), torch.rand(3, generator=torch.Generator().manual_seed(state)))
+    assert outcomes[0] == outcomes[1]
+    assert len(set(mixed)) == 1 if name == "none" else len(set(mixed)) >= 7
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [("none", {}), ("cutout", {}), ("dropblock", {"block_size": 3})]
+    + [(name, {"prob": 0.0}) for name in ("cutmix", "feature_cutmix", "patchup_soft", "patchup_hard")],
+)
+@pytest.mark.parametrize("criterion", regularizers.CRITERIA)
+def test_labels_that_are_not_mixed_stay(name, options, criterion, net, x, y, inputs):
+    method, logits = regularizers.build(name, C, criterion, **options), torch.randn(B, C)
+    for step in range(8):
+        method.seed(step)
+        method.draw(x, y, net)
+        assert "prob" not in options or all(method.mix(k, h) is h for k, h in inputs.items())
+        assert torch.equal(method.target, F.one_hot(y, C).float())
+        assert torch.equal(method.loss(logits), method.criterion(logits, method.target).mean())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_one_image_and_maps_that_are_not_square(name, net):
+    x, y = torch.randn(1, 3, 16, 16 if name == "puzzlemix" else 12), torch.zeros(1, dtype=torch.int64)
+    for method in passes(name, net, x, y):
+        assert method.loss(net(x, method.mix)).isfinite()
+        assert torch.equal(method.target, F.one_hot(y, C).float())
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -87,10 +87,138 @@ def test_defaults_are_the_papers(method, paper):
         assert defaults == paper
 
 
-def test_two_classes_are_the_fewest():
-    assert regularizers.build("none", 2).num_classes == 2
-    with pytest.raises(ValueError, match="num_classes must be at least 2, not 1"):
-        regularizers.build("none", 1)
+@pytest.mark.parametrize(
+    "method, options, message",
+    [
+        ("none", {"num_classes": 1}, "num_classes must be at least 2, not 1"),
+        ("none", {"criterion": "mse"}, "criterion must be one of bce, ce, not 'mse'"),
+        ("mixup", {"alpha": 0}, "alpha must be above 0, not 0"),
+        ("manifold_mixup", {"alpha": -1.0}, "alpha must be above 0, not -1.0"),
+        ("manifold_mixup", {"alpha": float("nan")}, "alpha must be above 0, not nan"),
+        ("manifold_mixup", {"layers": ()}, "layers must be distinct stage indices from 0, not []"),
+        ("manifold_mixup", {"layers": (1, 1)}, "layers must be distinct stage indices from 0, not [1, 1]"),
+        ("manifold_mixup", {"layers": (-1, 0)}, "layers must be distinct stage indices from 0, not [-1, 0]"),
+        ("cutout", {"length": 0}, "length must be above 0, not 0"),
+        ("cutout", {"mask_per": "pixel"}, "mask_per must be one of batch, sample, not 'pixel'"),
+        ("cutmix", {"prob": 1.2}, "prob must lie in [0, 1], not 1.2"),
+        ("cutmix", {"prob": -0.1}, "prob must lie in [0, 1], not -0.1"),
+        ("cutmix", {"alpha": 0}, "alpha must be above 0, not 0"),
+        ("feature_cutmix", {"prob": 1.2}, "prob must lie in [0, 1], not 1.2"),
+        ("feature_cutmix", {"alpha": 0}, "alpha must be above 0, not 0"),
+        ("feature_cutmix", {"layers": (1, 1)}, "layers must be distinct stage indices from 0, not [1, 1]"),
+        ("dropblock", {"keep_prob": 0}, "keep_prob must lie in (0, 1], not 0"),
+        ("dropblock", {"keep_prob": 1.1}, "keep_prob must lie in (0, 1], not 1.1"),
+        ("dropblock", {"block_size": 0}, "block_size must be above 0, not 0"),
+        ("dropblock", {"layers": ()}, "layers must be distinct stage indices from 0, not []"),
+        ("patchup_hard", {"gamma": 1.5}, "gamma must lie in [0, 1], not 1.5"),
+        ("patchup_hard", {"prob": -0.1}, "prob must lie in [0, 1], not -0.1"),
+        ("patchup_soft", {"alpha": 0}, "alpha must be above 0, not 0"),
+        ("patchup_soft", {"block_size": (7, 0)}, "block_size must be above 0, not 0"),
+        ("patchup_soft", {"layers": (-1,)}, "layers must be distinct stage indices from 0, not [-1]"),
+        ("patchup_soft", {"mask_per": "pixel"}, "mask_per must be one of batch, sample, not 'pixel'"),
+        ("patchup_soft", {"input_mask": "disc"}, "input_mask must be one of box, patchup, not 'disc'"),
+        (
+            "patchup_soft",
+            {"loss_terms": "third"},
+            "loss_terms must be one of both, first, second, official_second, not",
+        ),
+        ("patchup_soft", {"input_target": "none"}, "input_target must be one of mixed, own, not 'none'"),
+        ("puzzlemix", {"alpha": 0}, "alpha must be above 0, not 0"),
+        ("puzzlemix", {"n_labels": 1}, "n_labels must be an integer from 2 to 16, not 1"),
+        ("puzzlemix", {"n_labels": 17}, "n_labels must be an integer from 2 to 16, not 17"),
+        ("puzzlemix", {"n_labels": 3.0}, "n_labels must be an integer from 2 to 16, not 3.0"),
+        ("puzzlemix", {"eta": -0.1}, "eta must be at least 0 and finite, not -0.1"),
+        ("puzzlemix", {"beta": float("inf")}, "beta must be at least 0 and finite, not inf"),
+        ("puzzlemix", {"gamma": 1.1}, "gamma must lie in [0, 1], not 1.1"),
+        ("puzzlemix", {"neigh_size": 0}, "neigh_size must be an integer from 1, not 0"),
+        ("puzzlemix", {"neigh_size": 2.5}, "neigh_size must be an integer from 1, not 2.5"),
+        ("puzzlemix", {"t_size": 0}, "t_size must be an integer from 1, or -1 for the mask's own blocks, not 0"),
+        ("puzzlemix", {"t_size": 2.5}, "t_size must be an integer from 1, or -1 for the mask's own blocks, not 2.5"),
+        ("puzzlemix", {"t_eps": 0}, "t_eps must be above 0, not 0"),
+        ("puzzlemix", {"clean_lam": -1}, "clean_lam must be at least 0 and finite, not -1"),
+        ("puzzlemix", {"std": (0.2, 0.0, 0.2)}, "std must be above 0, not (0.2, 0.0, 0.2)"),
+    ],
+)
+def test_impossible_values_are_refused(method, options, message):
+    with pytest.raises(ValueError) as error:
+        regularizers.build(method, **{"num_classes": 5} | options)
+    assert str(error.value).startswith(message) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "method, options",
+    [
+        ("none", {"num_classes": 2}),
+        ("patchup_soft", {"gamma": 0, "prob": 0, "block_size": 1}),
+        ("patchup_hard", {"gamma": 1, "prob": 1}),
+        ("dropblock", {"keep_prob": 1}),
+        ("puzzlemix", {"n_labels": 2, "neigh_size": 1, "t_size": 1, "eta": 0, "beta": 0}),
+        ("puzzlemix", {"n_labels": 16, "gamma": 1, "t_size": -1}),
+    ],
+)
+def test_the_ends_of_what_is_possible_are_taken(method, options):
+    regularizers.build(method, **{"num_classes": 5} | options)
+
+
+SHAPES = [(3, 32, 32), (8, 32, 32), (16, 16, 6)]
+
+
+@pytest.mark.parametrize(
+    "method, fitting, options, shapes, message",
+    [
+        ("manifold_mixup", {}, {"layers": (0, 3)}, SHAPES, "layer 3 does not exist: this network has layers 0 to 2"),
+        ("feature_cutmix", {}, {"layers": (0, 3)}, SHAPES, "layer 3 does not exist: this network has layers 0 to 2"),
+        ("dropblock", {"block_size": 6}, {}, SHAPES, "block_size 7 does not fit a feature map of 16x6 (layer 2)"),
+        ("dropblock", {"block_size": 6}, {"layers": (1, 3)}, SHAPES, "layer 3 does not exist: this network has"),
+        ("patchup_soft", {"block_size": 6}, {}, SHAPES, "block_size 7 does not fit a feature map of 16x6 (layer 2)"),
+        ("patchup_hard", {"layers": (0, 1)}, {"layers": (1, 3)}, SHAPES, "layer 3 does not exist: this network has"),
+        (
+            "patchup_hard",
+            {"block_size": 33, "layers": (0,)},
+            {"block_size": 33, "layers": (0,), "input_mask": "patchup"},
+            SHAPES,
+            "block_size 33 does not fit a feature map of 32x32 (layer 0)",
+        ),
+        (
+            "patchup_hard",
+            {"block_size": 32, "layers": (1,)},
+            {"block_size": 33, "layers": (1,)},
+            SHAPES,
+            "block_size 33 does not fit a feature map of 32x32 (layer 1)",
+        ),
+        (
+            "cutout",
+            {"length": 63},
+            {"length": 64},
+            SHAPES,
+            "length must be below 64, not 64: the hole always covers the",
+        ),
+        ("cutout", {"length": 63}, {"length": 64}, [(3, 16, 32)], "length must be below 64, not 64: the hole always"),
+        ("puzzlemix", {}, {}, [(3, 32, 16)], "puzzlemix needs square images, not 32 x 16"),
+        ("puzzlemix", {}, {}, [(3, 33, 33)], "puzzlemix needs images whose side is divisible by 2, not 33 x 33"),
+    ],
+)
+def test_what_does_not_fit_the_network_is_refused(method, fitting, options, shapes, message):
+    regularizers.build(method, 5, **fitting).check(SHAPES if method == "puzzlemix" else shapes)
+    with pytest.raises(ValueError) as error:
+        regularizers.build(method, 5, **options).check(shapes)
+    assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "method, shape, message",
+    [
+        ("patchup_hard", (2, 3, 4, 4), "block_size 7 does not fit a feature map of 4x4"),
+        ("puzzlemix", (2, 3, 8, 16), "puzzlemix needs square images, not 8 x 16"),
+    ],
+)
+def test_what_was_not_checked_is_refused_in_the_pass(method, shape, message):
+    regularizer, net = regularizers.build(method, 5), torch.nn.Flatten()
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        for step in range(20):
+            regularizer.seed(step)
+            regularizer.draw(torch.zeros(shape), torch.tensor([0, 1]), net)
+            regularizer.mix(1, torch.zeros(shape))
 
 
 @pytest.mark.parametrize(
