@@ -134,3 +134,27 @@ def test_a_new_method_whose_arguments_have_no_field_is_refused(monkeypatch):
 def test_a_users_own_images_start_where_every_method_learns():
     recipe = recipes.resolve("folder", "preactresnet18", "patchup_soft", image_size=32)
     assert (recipe.criterion, recipe.lr) == ("ce", 0.02)  # by trial; PatchUp diverges at the paper's 0.1 with ce
+
+
+@pytest.mark.parametrize(
+    "overrides, message",
+    [
+        ({"milestones": (0, 2)}, "--milestones must rise and lie between 1 and 399 (--epochs 400), not 0,2"),
+        ({"milestones": (2, 400)}, "--milestones must rise and lie between 1 and 399 (--epochs 400), not 2,400"),
+        ({"milestones": (3, 2)}, "--milestones must rise and lie between 1 and 399 (--epochs 400), not 3,2"),
+        ({"seed": 2**63}, f"--seed must be below 2^63, not {2**63}"),
+        ({"momentum": 1.0}, "--momentum must lie in (0, 1), not 1.0"),
+        ({"padding": 33}, "--padding must be at most the images' side, 32, not 33"),
+    ],
+)
+def test_impossible_values_are_refused_and_the_nearest_possible_ones_taken(overrides, message):
+    resolve("cifar10", "wrn28_10", "none", milestones=(1, 399), seed=2**63 - 1, padding=32)
+    with pytest.raises(RecipeError) as error:
+        resolve("cifar10", "wrn28_10", "none", **overrides)
+    assert str(error.value) == message
+
+
+def test_a_stored_recipe_with_an_unknown_field_is_refused():
+    values = recipes.used(resolve("cifar10", "wrn28_10", "none"))
+    with pytest.raises(RecipeError, match="^unknown field 'colour'; a recipe has dataset, model, "):
+        recipes.restore(values | {"colour": 1})
