@@ -194,11 +194,12 @@ class StreamLoader(Loader):
             yield augment.recolour(x, colour), y
 
     def pixel_batches(self, batch_size, device="cpu", start=0):
-        """As MemoryLoader.pixel_batches: the images scaled and cropped as for testing."""
-        rows = self.positions[start:]
+        """As MemoryLoader.pixel_batches: the images scaled and cropped as for testing, whatever `augment` is."""
+        plain, rows = copy.copy(self), self.positions[start:]
+        plain.augment = None
         keys = ((0, rows[i : i + batch_size]) for i in range(0, len(rows), batch_size))
         parts = torch.from_numpy(rows).split(batch_size)
-        for part, (x, _, y) in zip(parts, parallel(self.prepare, keys, self.workers)):
+        for part, (x, _, y) in zip(parts, parallel(plain.prepare, keys, self.workers)):
             yield torch.from_numpy(x).to(device), torch.from_numpy(y).to(device), part.to(device)
 
     def prepare(self, key):

@@ -1,9 +1,11 @@
 """Loaders, splits and augmentation, on small data."""
 
+import dataclasses
 import math
 import pickle
 import random
 import shutil
+import zlib
 
 import numpy as np
 import pytest
@@ -156,10 +158,29 @@ def test_the_draws_are_those_of_all_trainings():
 
 
 def test_svhn_split_has_the_official_size():
-    counts = [4948, 13861, 10585, 8497, 7458, 6882, 5727, 5595, 5045, 4659]  # of the official 73,257 training images
     facts = data.FACTS["svhn"]
-    train, val = split(np.repeat(range(10), counts), range(10), 0, facts.val_per_class, facts.train_per_class)
+    labels = np.repeat(range(10), facts.train_images)
+    train, val = split(labels, range(10), 0, facts.val_per_class, facts.train_per_class)
     assert (len(train), len(val)) == (57158, 7330)
+
+
+# training images in all, and the CRC-32 of what is known of a data set as it was when it was compared with its source
+COMPARED = {
+    "cifar10": (50000, 3437876889),
+    "cifar100": (50000, 3976969887),
+    "svhn": (73257, 1422983663),
+    "tiny_imagenet": (100000, 1953348510),
+    "imagenet": (1281167, 3357764360),
+    "digits": (1000, 1727075716),
+    "folder": (0, 2687380574),
+}
+
+
+@pytest.mark.parametrize("name", data.FACTS)
+def test_facts_are_those_that_were_compared_with_their_sources(name):
+    known = dataclasses.asdict(data.FACTS[name])
+    numbers = {field: value for field, value in known.items() if field not in ("title", "reader")}
+    assert (sum(known["train_images"] or ()), zlib.crc32(repr(numbers).encode())) == COMPARED[name]
 
 
 # --- the user's folder -----------------------------------------------------------------------------------------------
@@ -242,6 +263,8 @@ def test_imagenet_evaluation_is_resize_and_centre_crop(imagenet):
     expected = torch.stack([reference(Image.open(file).convert("RGB")) for file in files])
     torch.testing.assert_close(x, expected, rtol=1e-5, atol=1e-5)
     assert y.tolist() == [0, 0, 1, 1] and len(loaded.val) == 4
+    ((pixels, *_),) = loaded.test.augmented().pixel_batches(4)  # without a change to colours or borders
+    torch.testing.assert_close(normalise(pixels, facts.mean, facts.std), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_imagenet_training_images_are_cropped_mirrored_and_coloured_by_their_draws(imagenet):
