@@ -38,24 +38,12 @@ def cifar(name, data_dir):
             folder.mkdir(exist_ok=True)
             for path in sums:
                 os.replace(Path(unpacked, kind.base_folder, path.name), path)  # noqa: PTH105
-    return list(sums), partial(_read_cifar, name, kind, data_dir, sums)
 
+    def read_part(part):
+        data = kind(data_dir, train=part == "train")
+        return data.data.transpose(0, 3, 1, 2), np.array(data.targets, np.int64), data.classes
 
-def _read_cifar(name, kind, data_dir, sums):
-    for path, md5 in sums.items():
-        _check(name, path, md5)
-    out, folder = {}, data_dir / kind.base_folder
-    for part in ("train", "test"):
-        try:
-            data = kind(data_dir, train=part == "train")
-            images = np.ascontiguousarray(data.data.transpose(0, 3, 1, 2))
-            labels = np.array(data.targets, np.int64)
-            out["classes"] = np.array(data.classes)
-        except Exception as error:  # unpickling raises many kinds
-            raise DataError(f"{folder} does not hold {name} ({type(error).__name__}: {error})") from error
-        check(f"{folder}: {part}", images, labels, len(out["classes"]), 32)
-        out |= {f"{part}_images": images, f"{part}_labels": labels}
-    return out
+    return list(sums), partial(_read, name, sums, read_part)
 
 
 def svhn(data_dir):
@@ -68,23 +56,27 @@ def svhn(data_dir):
         url, file, md5 = SVHN.split_list[part]
         sums[folder / file] = md5
         _fetch("svhn", data_dir, url, folder / file, md5)
-    return list(sums), partial(_read_svhn, SVHN, folder, sums)
+
+    def read_part(part):
+        data = SVHN(folder, split=part)
+        return data.data, data.labels, [str(digit) for digit in range(10)]
+
+    return list(sums), partial(_read, "svhn", sums, read_part)
 
 
-def _read_svhn(kind, folder, sums):
-    out = {"classes": np.array([str(digit) for digit in range(10)])}
-    for part, (path, md5) in zip(("train", "test"), sums.items()):
-        _check("svhn", path, md5)
+def _read(name, sums, read_part):
+    """The arrays of an archive (see Source.read); read_part: from "train" or "test" to (images, labels, classes)."""
+    for path, md5 in sums.items():
+        _check(name, path, md5)
+    out, folder = {}, next(iter(sums)).parent
+    for part in ("train", "test"):
         try:
-            data = kind(folder, split=part)
-        except ImportError:
-            raise DataError("svhn needs SciPy: pip install scipy") from None
-        except Exception as error:  # so does reading MATLAB's format
-            raise DataError(f"{path} is not SVHN's file ({type(error).__name__}: {error})") from error
-        images, labels = np.ascontiguousarray(data.data), data.labels
-        check(f"{path}: {part}", images, labels, 10, 32)
-        out |= {f"{part}_images": images, f"{part}_labels": labels}
-    return out
+            images, labels, classes = read_part(part)
+        except Exception as error:  # unpickling and reading MATLAB's format raise many kinds
+            raise DataError(f"{folder} does not hold {name} ({type(error).__name__}: {error})") from error
+        check(f"{folder}: {part}", images, labels, len(classes), 32)
+        out |= {f"{part}_images": np.ascontiguousarray(images), f"{part}_labels": labels}
+    return out | {"classes": np.array(classes)}
 
 
 def _check(name, path, md5):

@@ -264,7 +264,7 @@ def test_refused_in_one_line(tmp_path, name, prepare, words):
             "label 10 is outside the 10 classes",
         ),
         ("cifar100", lambda root: write_cifar(root, "cifar100", np.full(300, -1)), "train label -1 is outside the 100"),
-        ("svhn", lambda root: write_svhn(root, wrong=11), "train_32x32.mat: train label 11 is outside the 10 classes"),
+        ("svhn", lambda root: write_svhn(root, wrong=11), "svhn: train label 11 is outside the 10 classes"),
     ],
 )
 def test_label_outside_the_classes(tmp_path, monkeypatch, name, write, words):
