@@ -88,9 +88,8 @@ class Regularizer:
         self.num_classes = num_classes
         self.criterion = CRITERIA[criterion]
         self.kernel = blended  # or what it was compiled to
-        self.rng = np.random.default_rng()  # host choices: lambda, partners, boxes, k
         self.generators = {}  # {device: torch generator}, for masks
-        self.torch_seed = None
+        self.seed(np.random.SeedSequence().entropy)  # at random, until the user does
 
     def __getattr__(self, name):
         raise AttributeError(f"{type(self).__name__} has no {name!r}: call draw(x, y, net) before mix and loss")
@@ -102,7 +101,7 @@ class Regularizer:
     def seed(self, *key):
         """Make all random choices up to the next call a function of key, non-negative integers."""
         sequence = np.random.SeedSequence(key)
-        self.rng = np.random.default_rng(sequence)
+        self.rng = np.random.default_rng(sequence)  # host choices: lambda, partners, boxes, k
         self.torch_seed = int(sequence.generate_state(1, np.uint64)[0] >> 1)
         for generator in self.generators.values():
             generator.manual_seed(self.torch_seed)
@@ -110,11 +109,7 @@ class Regularizer:
     def generator(self, device):
         """The torch generator on `device` that belongs to the present key."""
         if device not in self.generators:
-            generator = self.generators[device] = torch.Generator(device)
-            if self.torch_seed is None:
-                generator.seed()
-            else:
-                generator.manual_seed(self.torch_seed)
+            self.generators[device] = torch.Generator(device).manual_seed(self.torch_seed)
         return self.generators[device]
 
     def on_device(self, drawn, x):

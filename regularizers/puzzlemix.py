@@ -65,9 +65,9 @@ def border_costs(cells, partner, k):
 
     cells [B, 3, bk, bk], k cells a block's side. Returns w[a][b], each [B, b-1, b].
     """
-    above, below = cells[:, :, k - 1 : -1 : k], cells[:, :, k::k]
+    above, below = cells[:, :, k - 1 : -1 : k], cells[:, :, k::k]  # p's last row of cells, q's first
     at_p, at_q = (above[partner], above), (below[partner], below)
-    return [[F.avg_pool2d((at_p[a] - at_q[b]).abs().mean(1), (1, k)) for b in (0, 1)] for a in (0, 1)]
+    return [[F.avg_pool2d((p - q).abs().mean(1), (1, k)) for q in at_q] for p in at_p]
 
 
 def cut_costs(saliency, pixels, partner, blocks, lam, *, n_labels, eta, beta, gamma, neigh_size):
@@ -82,25 +82,24 @@ def cut_costs(saliency, pixels, partner, blocks, lam, *, n_labels, eta, beta, ga
     cell = largest_divisor(block, neigh_size)
     cells = F.avg_pool2d(pixels, cell)
     beta = beta / blocks / 16
-    salient = block_saliency(saliency, blocks)
-    lost1, lost2 = salient.clone(), salient[partner]  # costs of m = 0 and m = 1
-    weights = torch.zeros_like(salient), torch.zeros_like(salient)
-    for weight, axis in zip(weights, (1, 2)):
-        w = border_costs(cells if axis == 1 else cells.transpose(2, 3), partner, block // cell)
-        (w00, w01), (w10, w11) = [[beta * gamma * v.transpose(1, axis) for v in row] for row in w]
-        first = [t.narrow(axis, 0, blocks - 1) for t in (lost1, lost2, weight)]
-        second = [t.narrow(axis, 1, blocks - 1) for t in (lost1, lost2)]
-        first[0] += (w01 + w00) / 2
-        first[1] += (w10 + w11) / 2
-        second[0] += (w10 + w00) / 2
-        second[1] += (w01 + w11) / 2
-        first[2] += (beta + (w10 + w01 - w11 - w00) / 2).clamp(min=0)  # below 0 only for pixels out of [0, 1]
-    last = n_labels - 1
-    chances = [math.comb(last, i) * lam**i * (1 - lam) ** (last - i) for i in range(n_labels)]
-    unary = [
-        i / last * lost2 + (1 - i / last) * lost1 - eta / blocks**2 * math.log(p + 1e-8) for i, p in enumerate(chances)
-    ]
-    return torch.stack([*unary, *weights], dim=1)
+    cost_of_0 = block_saliency(saliency, blocks)  # m = 0 loses s1
+    cost_of_1 = cost_of_0[partner]  # m = 1 loses s2
+    down, right = torch.zeros_like(cost_of_0), torch.zeros_like(cost_of_0)
+    below = cost_of_0, cost_of_1, down, cells
+    beside = cost_of_0.mT, cost_of_1.mT, right.mT, cells.mT  # transposed, the block to the right is the one below
+    for of_0, of_1, weight, shown in (below, beside):
+        w = border_costs(shown, partner, block // cell)
+        (w00, w01), (w10, w11) = [[beta * gamma * w_ab for w_ab in w_a] for w_a in w]
+        of_0[:, :-1] += (w00 + w01) / 2  # f(m_p)
+        of_1[:, :-1] += (w10 + w11) / 2
+        of_0[:, 1:] += (w00 + w10) / 2  # g(m_q)
+        of_1[:, 1:] += (w01 + w11) / 2
+        weight[:, :-1] = (beta + (w10 + w01 - w11 - w00) / 2).clamp(min=0)  # below 0 only for pixels out of [0, 1]
+    last, unary = n_labels - 1, []
+    for label in range(n_labels):
+        m, chance = label / last, math.comb(last, label) * lam**label * (1 - lam) ** (last - label)
+        unary.append(m * cost_of_1 + (1 - m) * cost_of_0 - eta / blocks**2 * math.log(chance + 1e-8))
+    return torch.stack([*unary, down, right], dim=1)
 
 
 def best_mask(costs, solve=graphcut.solve):
@@ -152,9 +151,10 @@ def transport_plan(salient, seen, eps):
     bid = (gain.view(torch.int32).long() << 32) - block
     place, bid = F.pad(place, (0, 1)), F.pad(bid, (0, 1))  # the last is no wish: a bid of 0
     every = torch.arange(salient.numel(), device=salient.device)
-    count = torch.zeros_like(every).scatter_add(0, block, torch.ones_like(block))
-    end = count.cumsum(0)  # of the list of every block's wishes
-    wish = end - count
+    wish, end = (
+        torch.searchsorted(block, every),
+        torch.searchsorted(block, every, right=True),
+    )  # first, and past the last
     for _ in range(width):
         wish = torch.where(wish < end, wish, len(block))
         asked, offered = place[wish], bid[wish]
