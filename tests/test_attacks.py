@@ -290,6 +290,8 @@ def test_audit_passes_what_is_in_the_ball():
     [
         (0.032, math.inf, r"epsilon 8/255 \(Linf\) returned images at 0.032"),
         (0.032, 2, r"epsilon 8/255 \(L2\) returned images at 0.2"),
+        (8 / 255 + 1e-6, math.inf, r"epsilon 8/255 \(Linf\) returned images at 0.03137"),  # beyond rounding
+        ((8 / 255 + 5e-6) / 48**0.5, 2, r"epsilon 8/255 \(L2\) returned images at 0.03137"),
         (0.6, math.inf, "pixels outside"),
         (-0.6, 2, "pixels outside"),
         (math.nan, 2, "pixels outside"),

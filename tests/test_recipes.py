@@ -114,6 +114,8 @@ def test_flags_and_fields_are_the_same():
     given += ["--block-size", "7,5", "--no-flip", "--lr", "0.2"]
     found = recipes.overrides_of(parser.parse_args(given))
     assert found == {"layers": (1, 2), "block_size": (7, 5), "flip": False, "lr": 0.2}
+    found |= {"layers": (0, "features.2"), "compile": True}
+    assert recipes.overrides_of(parser.parse_args(given[:6] + recipes.arguments(found))) == found
 
 
 def test_unknown_fields_are_refused():
@@ -158,3 +160,19 @@ def test_a_stored_recipe_with_an_unknown_field_is_refused():
     values = recipes.used(resolve("cifar10", "wrn28_10", "none"))
     with pytest.raises(RecipeError, match="^unknown field 'colour'; a recipe has dataset, model, "):
         recipes.restore(values | {"colour": 1})
+
+
+@pytest.mark.parametrize(
+    "name, taken, refused",
+    [
+        ("epochs", [3], [1.5, True, "3", None]),
+        ("flip", [True, False], ["yes", 1]),
+        ("lr", [0.1, 1], ["0.1", True]),
+        ("block_size", [7, (7, 5)], [(7,), 7.0]),
+        ("layers", [(0, "features.2")], [[0], 0]),
+        ("milestones", [(1, 2)], [(), 3]),
+    ],
+)
+def test_a_field_takes_what_its_flag_can_give(name, taken, refused):
+    assert all(recipes.takes(name, value) for value in taken)
+    assert not any(recipes.takes(name, value) for value in refused)
