@@ -8,6 +8,11 @@ A channel's magnitude is the mean of |a| over all test images and positions; `re
 batch of 100, the signed sum over positions; summed over batches and divided by the number of test images.
 """
 
+if __name__ == "__main__":
+    from engine.startup import tell_interrupts
+
+    tell_interrupts()
+
 import sys
 
 import numpy as np
@@ -27,6 +32,7 @@ class Activations(Evaluation):
 
     kind = "activations"
     plain = {"official": False}
+    fields = {"curves": {...: {"magnitude": list}}}
     tasks = ("clean",)
     batch = 100  # [C]
     unit = "magnitude over a stage's channels"

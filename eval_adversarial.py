@@ -19,6 +19,11 @@ A case is an attack within an epsilon of its norm, as `ddn@0.25`; error, NLL and
 alone is the nearest adversarial image, at any distance. What is printed says where an attack is weaker than FGSM.
 """
 
+if __name__ == "__main__":
+    from engine.startup import tell_interrupts
+
+    tell_interrupts()
+
 import math
 import sys
 from collections import Counter

@@ -7,6 +7,11 @@ Every image has one rotation, shear and scale in each of the eight sets, the sam
 from --draw-seed once and kept, with their checksum, in <data-dir>/affine.
 """
 
+if __name__ == "__main__":
+    from engine.startup import tell_interrupts
+
+    tell_interrupts()
+
 import hashlib
 import os
 import sys
@@ -27,6 +32,7 @@ class Affine(Evaluation):
 
     kind = "affine"
     plain = {"geometry": affine.AUTHORS, "draw_seed": 0}
+    fields = {"draws_sha256": str}
     tasks = (CLEAN, *affine.SETS)
 
     def prepare(self):

@@ -16,6 +16,11 @@ ImageNet-C (<corruption>/<severity>/<class>/*.JPEG). These hold no clean images.
 names and are never put into one row.
 """
 
+if __name__ == "__main__":
+    from engine.startup import tell_interrupts
+
+    tell_interrupts()
+
 import sys
 from pathlib import Path
 
@@ -27,7 +32,7 @@ from data.corruptions import HELD_OUT, SCORED, SEVERITIES, STORAGES
 from engine import cli, evaluation
 from engine.evaluation import Evaluation
 from engine.files import BadInput
-from engine.mce import References
+from engine.mce import RECORD, References
 
 CLEAN = "clean"
 
@@ -38,6 +43,7 @@ class Corruption(Evaluation):
     workers: processes that make or read images; reference: what mCE is relative to (see References), or None.
     """
 
+    fields = RECORD
     unit = "error (%) summed over five severities"
 
     def __init__(self, limit=None, held_out=False, workers=0, reference=None, weights="best", **setting):

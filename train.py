@@ -10,6 +10,11 @@ torchrun --nproc-per-node 4 train.py ...
 is one run on four GPUs, its batch split among them.
 """
 
+if __name__ == "__main__":
+    from engine.startup import tell_interrupts
+
+    tell_interrupts()
+
 import argparse
 import contextlib
 import os
@@ -31,6 +36,8 @@ from engine.files import ROOT, BadInput, make_folder
 from engine.graphs import Recorder
 from engine.runs import FORMAT, RunFiles
 from engine.trainer import Trainer, compile_stages
+
+PRINTED = ("test_error", "best_epoch", "last_epoch_test_error", "test_nll", "seconds")  # of a result
 
 
 def parser():
@@ -66,9 +73,9 @@ def run(
     Raises BadInput for what the user can mend, RunFailed when it cannot go on, signals.Stopped after a signal.
     """
     files = RunFiles(out, recipe)
-    if result := distributed.from_rank_0(files.finished):
+    if result := distributed.from_rank_0(lambda: files.finished(PRINTED)):
         if not quiet:
-            print(f"{files.result} is there already ({result['images']['train']} training images)")
+            print(f"{files.result} is there already")
         if distributed.rank() == 0:
             files.tidy_after_a_kill()
         return result

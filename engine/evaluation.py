@@ -27,7 +27,7 @@ import recipes
 from engine import cli, metrics
 from engine.device import environment, select_device
 from engine.evaluation_files import EvaluationFiles, Partial
-from engine.files import BadInput, locked, make_folder, read_json
+from engine.files import NUMBER, BadInput, locked, make_folder, read_json
 from engine.metrics import EVALUATION_BATCH, calibration_error
 from engine.runs import sha256
 from engine.signals import Stopped, StopSignals
@@ -41,7 +41,8 @@ TABLE_WIDTH = 120  # characters
 class Evaluation:
     """One kind of evaluation with its setting. on(subject) is the same, prepared for a network.
 
-    kind: names its files; plain: the setting whose files have the shortest name; tasks: the units of work, each a pass
+    kind: names its files; plain: the setting whose files have the shortest name; fields: of its records, beside those
+    of all kinds, as read_json takes them; tasks: the units of work, each a pass
     over the images; batch: images at a time; unit, better: of the numbers that are shown; better is `lower`, `higher`,
     or nothing where neither is.
 
@@ -51,6 +52,7 @@ class Evaluation:
 
     kind = ""
     plain = {}
+    fields = {}
     tasks = ()
     batch = EVALUATION_BATCH
     unit = "error (%)"
@@ -198,7 +200,7 @@ def compare_with_training(subject, cases, images):
     if "clean" not in cases or images != len(subject.test.labels) or not name or not path.exists():
         return
     try:
-        in_training = read_json(path).get(name)
+        in_training = read_json(path, if_there={name: NUMBER}).get(name)
     except BadInput as error:
         warnings.warn(str(error), stacklevel=2)
         return

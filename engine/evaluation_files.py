@@ -11,10 +11,16 @@ from pathlib import Path
 import numpy as np
 
 import recipes
-from engine.files import BadInput, read_json, write_json, write_whole
+from engine.files import NUMBER, BadInput, read_json, write_json, write_whole
 from engine.runs import require_recipe, sha256
 
-FIELDS = {"setting": dict, "cases": dict, "images": int, "recipe": dict}  # what a record holds, among others
+FIELDS = {  # what a record of every kind holds, among others
+    "dataset": str,
+    "setting": dict,
+    "cases": {...: {"error": NUMBER}},
+    "images": int,
+    "recipe": dict,
+}
 
 
 class EvaluationFiles:
@@ -37,7 +43,7 @@ class EvaluationFiles:
         """
         if not self.result.exists():
             return None
-        result = read_json(self.result, "an evaluation", fields=FIELDS)
+        result = read_json(self.result, "an evaluation", fields=FIELDS | self.evaluation.fields)
         if not self._holds(result["images"]):
             return None
         if self.checkpoint.exists() and result.get("checkpoint_sha256") != sha256(self.checkpoint):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+NUMBER = (int, float)  # a shape for read_json
 LONGEST_NAME = 150  # characters of a file's name that its unfinished file has, too; names may have 255
 UNFINISHED = re.compile(r"\.[^.].*-\d+\.tmp$")  # the end of their names
 ABANDONED = 24 * 3600  # seconds
@@ -90,8 +91,8 @@ def write_json(path, value):
 def read_json(path, maker="train.py", remedy="; remove it to run it again", fields=None, if_there=None):
     """The JSON object in a file that maker wrote.
 
-    fields, if_there: {name: the types that it may have} of what must, and may, be in it. Raises BadInput, naming the
-    file and a remedy, where it is another one.
+    fields, if_there: {name: shape} of what must, and may, be in it. A shape is a type, several, or such a dict again;
+    the name `...` stands for every name. Raises BadInput, naming the file and a remedy, where it is another one.
     """
     try:
         content = json.loads(Path(path).read_text())
@@ -102,19 +103,22 @@ def read_json(path, maker="train.py", remedy="; remove it to run it again", fiel
 
 
 def require_fields(content, fields, if_there=()):
-    """Raise ValueError where content is no dict with these fields, {name: types}, or one is a number not finite."""
+    """Raise ValueError where content has not these fields, see read_json, or one is a number that is not finite."""
     if not isinstance(content, dict):
         raise ValueError("no JSON object")
-    if missing := [name for name in fields if name not in content]:
+    if missing := [name for name in fields if name is not ... and name not in content]:
         raise ValueError(f"no {missing[0]}")
-    for name, types in (fields | dict(if_there)).items():
-        value = content.get(name)
-        if value is None and name in if_there:
-            continue
-        if not isinstance(value, types) or isinstance(value, bool):
-            raise ValueError(f"{name} is {str(value)[:40]!r}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{name} is {value}")
+    for name, shape in (fields | dict(if_there)).items():
+        for key in content if name is ... else {name} & content.keys():
+            value = content[key]
+            if value is None and name in if_there:
+                continue
+            if isinstance(shape, dict):
+                require_fields(value, shape)
+            elif not isinstance(value, shape) or isinstance(value, bool):
+                raise ValueError(f"{key} is {str(value)[:40]!r}")
+            elif isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{key} is {value}")
 
 
 def load_checkpoint(path):

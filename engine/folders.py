@@ -75,9 +75,7 @@ def _tag_file(out, tag):
 def _kept(path):
     """The fields in a tag's file. Raises BadInput where one is none, or has a value that its flag would not take."""
     remedy = ": take another --recipe-tag"
-    kept = read_json(path, maker="scripts/tables.py", remedy=remedy).get("overrides", {})
-    if not isinstance(kept, dict):
-        raise BadInput(f"{path} holds no fields of a recipe{remedy}")
+    kept = read_json(path, "scripts/tables.py", remedy, if_there={"overrides": dict}).get("overrides") or {}
     kept = {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
     for name, value in kept.items():
         if name not in recipes.OPTIONS:

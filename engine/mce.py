@@ -3,7 +3,9 @@
 import numpy as np
 
 import recipes
-from engine.files import BadInput, read_json
+from engine.files import NUMBER, BadInput, read_json
+
+RECORD = {"source": str, "sums": {...: NUMBER}, "mean_sum": NUMBER}  # what a record of corruptions holds, among others
 
 
 class References:
@@ -28,11 +30,8 @@ class References:
     def existing(self):
         """{path: record} so far."""
         paths = sorted(self.path.rglob(self.pattern)) if self.path.is_dir() else [self.path]
-        records = {path: read_json(path, maker="eval_corruption.py", remedy="") for path in paths}
-        for path, record in records.items():
-            if not {"source", "sums", "images", "model", "method"} <= record.keys():
-                raise BadInput(f"--reference {path} is no record of eval_corruption.py")
-        return records
+        fields = RECORD | {"images": int, "model": str, "method": str}
+        return {path: read_json(path, maker="eval_corruption.py", remedy="", fields=fields) for path in paths}
 
     def require_images(self, source, images):
         """Raise BadInput, naming the reference, where one is of other images than so many of a source."""
@@ -50,6 +49,8 @@ class References:
         sums = [reference["sums"] for reference in self.existing().values()]
         if not sums:
             raise BadInput(self.missing)
+        if missing := {name for reference in sums for name in record["sums"].keys() - reference.keys()}:
+            raise BadInput(f"--reference {self.path} says nothing of {min(missing)}")
         ratios = []
         for name, error in record["sums"].items():
             divisor = np.mean([reference[name] for reference in sums])

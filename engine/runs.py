@@ -29,6 +29,7 @@ import data
 import models
 import recipes
 from engine.files import (
+    NUMBER,
     BadInput,
     RunFailed,
     is_locked,
@@ -111,7 +112,6 @@ def in_this_format(content, path):
     return content
 
 
-NUMBER = (int, float)
 MEASURED = ("test_error", "test_nll", "last_epoch_test_error", "val_error", "best_epoch", "seconds", "classes")
 MEASURED = dict.fromkeys(MEASURED, NUMBER)
 LINE = {"epoch": int, "val_error": NUMBER, "seconds": NUMBER}
@@ -148,15 +148,19 @@ class RunFiles:
         """Raise BadInput unless the recipe in a file is this run's."""
         require_recipe(state, self.recipe, path, "give another --out, or remove it to start anew")
 
-    def finished(self):
-        """The result, if this run is finished, else None. Raises BadInput if it was run with another recipe."""
+    def finished(self, needed=()):
+        """The result, if this run is finished, else None; needed: names of MEASURED that it must have.
+
+        Raises BadInput if it was run with another recipe, or is damaged.
+        """
         try:
             self.result.stat()
         except FileNotFoundError:
             return None
         except OSError as error:
             raise BadInput(f"cannot write to {self.stem.parent} ({error.strerror}): give another --out") from error
-        result = read_json(self.result, fields={"recipe": dict}, if_there=MEASURED)
+        fields = {"recipe": dict} | dict.fromkeys(needed, NUMBER)
+        result = read_json(self.result, fields=fields, if_there=MEASURED)
         self.require_same_recipe(result, self.result)
         return in_this_format(result, self.result)
 

@@ -481,7 +481,7 @@ def test_references_that_are_none(tmp_path, capsys, two):
     assert "--reference" in (line := refused(capsys, *given, tmp_path / "none")) and "none is missing" in line
     assert not list((tmp_path / "a").glob("*.json"))
     assert "empty holds no *.best.corruption-limit3.json" in refused(capsys, *given, tmp_path / "empty")
-    assert "train.json is no record of eval_corruption.py" in refused(capsys, *given, tmp_path / "train.json")
+    assert "train.json is not a result of eval_corruption.py" in refused(capsys, *given, tmp_path / "train.json")
     other, _ = run(path, tmp_path, "--limit", 3, "--storage", "jpeg85")
     assert other["setting"]["storage"] == "jpeg85"
     jpeg = tmp_path / "a" / "seed0.best.corruption-storagejpeg85-limit3.json"

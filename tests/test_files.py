@@ -90,7 +90,7 @@ def test_a_run_that_was_killed_after_its_result_is_tidied_unless_a_process_is_at
     recipe = recipes.resolve("digits", "preactresnet18", "none", width=4)
     run = RunFiles(tmp_path, recipe)
     run.stem.parent.mkdir(parents=True)
-    files.write_json(run.result, {"recipe": run.recipe})
+    files.write_json(run.result, {"recipe": run.recipe} | dict.fromkeys(train.PRINTED, 1))
     leftovers = [run.checkpoint, run.checkpoint_before, run.with_suffix("lock")]
     for path in leftovers:
         path.write_text("")

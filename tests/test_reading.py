@@ -7,8 +7,14 @@ import pytest
 import torch
 
 import recipes
+import train
+from engine.evaluation_files import EvaluationFiles
 from engine.files import BadInput, load_checkpoint, read_json
+from engine.mce import References
 from engine.runs import FORMAT, RunFiles
+from eval_activations import Activations
+from eval_affine import Affine
+from eval_corruption import GeneratedCorruption
 from scripts.claims import records
 
 RECIPE = recipes.resolve("digits", "preactresnet18", "none", width=4)
@@ -39,6 +45,51 @@ def test_a_result_of_another_shape_is_named(content, reason, files):
     with pytest.raises(BadInput, match="seed0.json is not a result of train.py") as error:
         files.finished()
     assert reason in str(error.value) and "\n" not in str(error.value)
+
+
+WHOLE = {"dataset": "digits", "setting": {}, "cases": {"clean": {"error": 1.0}}, "images": 1, "recipe": {}}
+DRAWN = {"draws_sha256": ""}
+SUMS = {"source": "released", "mean_sum": 3.0, "sums": {"fog": 3.0}}
+
+
+@pytest.mark.parametrize(
+    "kind, change, reason",
+    [
+        (Affine(), DRAWN | {"cases": []}, "no JSON object"),
+        (Affine(), DRAWN | {"cases": {"clean": 1}}, "no JSON object"),
+        (Affine(), DRAWN | {"cases": {"clean": {}}}, "no error"),
+        (Affine(), DRAWN | {"cases": {"clean": {"error": "low"}}}, "error is 'low'"),
+        (Affine(), DRAWN | {"images": None}, "images is 'None'"),
+        (Affine(), {}, "no draws_sha256"),
+        (Activations(), {"curves": {"conv1": [1]}}, "no JSON object"),
+        (Activations(), {"curves": {"conv1": {"magnitude": 1}}}, "magnitude is '1'"),
+        (GeneratedCorruption(), {}, "no source"),
+        (GeneratedCorruption(), SUMS | {"sums": {"fog": "3"}}, "fog is '3'"),
+        (GeneratedCorruption(), SUMS | {"sums": {"fog": float("inf")}}, "fog is inf"),
+    ],
+)
+def test_a_record_of_another_shape_is_named(kind, change, reason, tmp_path):
+    files = EvaluationFiles(tmp_path / "seed0.best.pt", kind)
+    files.result.write_text(json.dumps(WHOLE | change))
+    with pytest.raises(BadInput, match="seed0.best.*json is not a result of an evaluation") as error:
+        files.finished()
+    assert reason in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("sums, reason", [({"fog": []}, "fog is '[]'"), ({"snow": 1}, "says nothing of fog")])
+def test_a_reference_of_another_shape_is_named(sums, reason, tmp_path):
+    path = tmp_path / "reference.json"
+    path.write_text(json.dumps(SUMS | {"images": 1, "model": "vgg", "method": "none", "sums": sums}))
+    with pytest.raises(BadInput, match="reference.json") as error:
+        References(path, "best", "corruption").mce(SUMS | {"images": 1})
+    assert reason in str(error.value)
+
+
+def test_a_finished_result_without_what_is_printed_of_it_is_named(files, capsys):
+    files.result.write_text(json.dumps({"recipe": recipes.used(RECIPE), "test_error": 3.0}))
+    flags = "--dataset digits --model preactresnet18 --method none --width 4 --out"
+    assert train.main([*flags.split(), str(files.out)]) == 2
+    assert "seed0.json is not a result of train.py (no best_epoch)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("line", ["[1]", '{"epoch": 0}', '{"epoch": 0, "val_error": null, "seconds": 1}', "7"])
@@ -113,8 +164,6 @@ def test_any_flipped_bit_of_the_newest_checkpoint_falls_back_to_the_one_before(f
 
 
 def test_world_size_alone_is_refused_in_one_line(monkeypatch, capsys):
-    import train
-
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("RANK", raising=False)
     assert train.main(["--dataset", "digits", "--model", "preactresnet18", "--method", "none"]) == 2

@@ -1,4 +1,4 @@
-"""stdout and stderr that are closed, full or in ASCII do not make a finished run fail."""
+"""stdout and stderr that are closed, full or in ASCII fail no run; an interrupt during the imports is one line."""
 
 import os
 import subprocess
@@ -41,3 +41,16 @@ def test_a_terminal_stays_one(monkeypatch):
     """Or progress bars would take it for a log file."""
     terminal = SimpleNamespace(isatty=lambda: True, reconfigure=lambda **options: None)
     assert Tolerant(terminal).isatty()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["train.py"], ["eval_affine.py"], ["eval_corruption.py"], ["-m", "scripts.tables"], ["-m", "scripts.claims"]],
+)
+def test_an_interrupt_during_the_imports_is_one_line(command, tmp_path):
+    for library in ("torch", "numpy", "pandas"):
+        (tmp_path / f"{library}.py").write_text("raise KeyboardInterrupt\n")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 130
+    assert done.stderr.endswith(": interrupted; the same command starts again\n") and done.stderr.count("\n") == 1
