@@ -1,6 +1,7 @@
 """The networks of torchvision and timm, by names as torchvision:mobilenet_v3_small, with weights to be trained.
 
-All that follows from such a name is here. Their stages are chosen by the names of submodules (see mixable.py).
+Everything that follows from such a name stands in this file. Stages are chosen by the names of submodules (see
+mixable.py).
 """
 
 import difflib
@@ -14,7 +15,7 @@ LIBRARIES = ("torchvision", "timm")
 
 
 def is_library_name(name):
-    """Whether name is that of a library's network, one that may not exist."""
+    """Whether name has the form of a library's network; the library may lack it."""
     return name.partition(":")[0] in LIBRARIES and ":" in name
 
 

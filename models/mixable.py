@@ -5,7 +5,7 @@
     logits = net(x, mix)  # mix(k, h) may replace the image, k = 0, and the named submodules' inputs, k = 1, 2, ...
 
 suggest(net, image_size) shows which submodules there are and proposes some. A submodule that activation checkpointing
-runs again in the backward pass is refused, as nothing is mixed there; one that contains such submodules is fine.
+runs again in the backward pass is refused, since that run would not be mixed; a submodule around it is fine.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""f(x) = f_k(g_k(x)): a network is a list of stages, and the input of every stage k is open to one callback."""
+"""f(x) = f_k(g_k(x)): a network is a list of stages, and the input of every stage k is open to a callback."""
 
 import contextlib
 

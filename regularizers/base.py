@@ -71,7 +71,7 @@ CRITERIA = {"bce": bce_on_softmax, "ce": cross_entropy}
 
 
 class Regularizer:
-    """What every method derives from: one that changes nothing. A derived class that sets `name` is a method.
+    """What every method derives from; it changes nothing itself. A derived class that sets `name` is a method.
 
     Args:
         num_classes: number of classes C, at least 2.

@@ -27,7 +27,7 @@ class CutPool:
     def solve(self, costs):
         """graphcut.solve(costs). Without other processes where they cannot start or do not answer."""
         shares = np.array_split(costs, max(1, min(self.cores, len(costs), costs[:, 0].size // SHARE)))
-        workers, self.workers = self.workers, []  # one that still owes an answer is never asked again
+        workers, self.workers = self.workers, []  # a worker that still owes an answer is never asked again
         try:
             workers += [Worker() for _ in range(len(shares) - 1 - len(workers))]
             for worker, share in zip(workers, shares[:-1]):

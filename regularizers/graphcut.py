@@ -131,7 +131,7 @@ def source_side(terminal, tail, head, capacity):
 
     terminal: t, int64 [N]. The cut parts the source, b = 1, from the sink, b = 0.
     """
-    from scipy.sparse import coo_matrix  # here, for runs of other methods to start sooner
+    from scipy.sparse import coo_matrix  # not at the top, so that runs of other methods start sooner
     from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
     n = len(terminal)

@@ -333,6 +333,22 @@ def test_missing_foolbox_is_one_line(monkeypatch):
         attacks.library()
 
 
+def test_settings_are_those_that_docs_evaluations_gives():
+    settings = {name: list(attack.described.values()) for name, attack in ALL.items()}
+    assert settings == {
+        "deepfool": ["L2DeepFoolAttack", 7],
+        "deepfool_linf": ["LinfDeepFoolAttack", 7],
+        "ddn": ["DDNAttack", 7],
+        "cw": ["L2CarliniWagnerAttack", 7],
+        "pgd_linf": ["LinfPGD", 7],
+        "pgd_linf_7": ["LinfPGD", 7, 2.5 / 7],
+        "pgd_linf_40": ["LinfPGD", 40, 2.5 / 40],
+        "ddn_100": ["DDNAttack", 100],
+        "cw_100": ["L2CarliniWagnerAttack", 100, 0.005, False],
+        "pgd_restarts": ["PGD", 40, 4, ["ce", "margin"]],
+    }
+
+
 def test_strength():
     assert [strength(epsilon) for epsilon in ("0", "0.25", "8/255", "0.5/255")] == [0, 0.25, 8 / 255, 0.5 / 255]
     assert sorted(LINF_EPSILONS, key=strength) == list(LINF_EPSILONS)  # Restarts takes the images along

@@ -5,7 +5,6 @@ import torch
 
 from regularizers import build
 from regularizers.blend import blend, blended
-from regularizers.patchup import block_mask
 
 SHAPE = (6, 5, 9, 7)
 
@@ -38,11 +37,11 @@ def weights():
 def test_values_and_gradients_equal_the_plain_formulation(weight, memory_format):
     h, partner = states(memory_format=memory_format)
     upstream = torch.randn(SHAPE, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    found, wanted = blend(h, partner, weight), plain(h, partner, weight)
-    torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-7)
-    grads = [torch.autograd.grad(out, h, upstream)[0] for out in (found, wanted)]
+    out, wanted = blend(h, partner, weight), plain(h, partner, weight)
+    torch.testing.assert_close(out, wanted, rtol=1e-6, atol=1e-7)
+    grads = [torch.autograd.grad(values, h, upstream)[0] for values in (out, wanted)]
     torch.testing.assert_close(*grads, rtol=1e-6, atol=1e-7)
-    assert found.is_contiguous(memory_format=memory_format)
+    assert out.is_contiguous(memory_format=memory_format)
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
@@ -113,11 +112,3 @@ def test_states_of_another_batch_are_refused():
     h, partner = states()
     with pytest.raises(ValueError, match="mix was given 2 samples, draw 6: both must be of one batch"):
         blend(h[:2], partner, 0.5)
-
-
-@pytest.mark.parametrize("block_size", [1, 2, 4, 7, 8])
-def test_blocks_by_doubling_equal_a_max_pooling(block_size):
-    seeds = torch.rand(3, 4, 15, 11, generator=torch.Generator().manual_seed(5)) < 0.02
-    before, after = (block_size - 1) // 2, block_size // 2
-    padded = torch.nn.functional.pad(seeds.float(), (before, after, before, after))
-    assert torch.equal(block_mask(seeds, block_size), torch.nn.functional.max_pool2d(padded, block_size, 1) == 0)

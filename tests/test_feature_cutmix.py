@@ -14,8 +14,8 @@ MAPS = {0: (12, 9), 1: (7, 16), 2: (5, 5)}  # height and width by stage, not squ
 
 def hidden(y, classes=4):
     """The input of every stage, filled with its sample's own label: {k: [B, classes, H, W]}."""
-    own = torch.nn.functional.one_hot(y, classes).float()[:, :, None, None]
-    return {k: own.expand(-1, -1, *size).contiguous() for k, size in MAPS.items()}
+    labels = torch.nn.functional.one_hot(y, classes).float()[:, :, None, None]
+    return {k: labels.expand(-1, -1, *size).contiguous() for k, size in MAPS.items()}
 
 
 def forward(method, stages):

@@ -41,7 +41,7 @@ class Sum(nn.Module):
 
 
 class Small(nn.Module):
-    """Two blocks and what can go wrong: a block that runs twice, one with two inputs, one that does not run."""
+    """Two blocks and what can go wrong: a block that runs twice, a block with two inputs, a block that does not run."""
 
     def __init__(self):
         super().__init__()
@@ -111,8 +111,8 @@ def test_its_weights_are_the_networks_in_both_directions(small):
     bare = Small()
     bare.load_state_dict(mixed.state_dict())
     other.load_state_dict(bare.state_dict())
-    both = nn.ModuleDict({"one": mixed, "two": Small()})  # as below DistributedDataParallel's `module.`
-    assert "one.stem.weight" in both.state_dict()
+    both = nn.ModuleDict({"first": mixed, "second": Small()})  # as below DistributedDataParallel's `module.`
+    assert "first.stem.weight" in both.state_dict()
     both.load_state_dict(both.state_dict())
     for net in (bare, other.net, copy.deepcopy(mixed).net):
         for name, tensor in small.state_dict().items():
@@ -148,11 +148,11 @@ def test_a_layer_within_a_compiled_submodule_is_refused_not_left_unmixed(small):
     small.block.compile(backend="aot_eager")
     small(x)
     try:
-        found = mixed(x, flip_at(1))  # torch up to 2.10 compiles it anew
+        logits = mixed(x, flip_at(1))  # torch up to 2.10 compiles it anew
     except ValueError as error:
         assert "block.1 does not run in a pass, or is compiled within another" in str(error)
     else:
-        torch.testing.assert_close(found, wanted)
+        torch.testing.assert_close(logits, wanted)
 
 
 @pytest.mark.parametrize("reentrant", [True, False])

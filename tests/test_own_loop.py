@@ -1,4 +1,4 @@
-"""The methods in one's own training loop: mistakes are named in one line, a second pass is mixed as the first."""
+"""Every method in a training loop of your own: keys decide, second passes are alike, mistakes are named in one line."""
 
 import numpy as np
 import pytest
@@ -137,7 +137,7 @@ def test_what_comes_before_the_first_draw_is_told_to_draw(name, x):
 
 
 LABELS = {
-    "one too few": (
+    "too few": (
         torch.zeros(B - 1, dtype=torch.int64),
         r"y must be 6 class indices, integers \[6\], not .*int64 \[5\]",
     ),

@@ -1,4 +1,4 @@
-"""README's code for one's own training, and the commands of docs/own-training.md."""
+"""README's code for a training of your own, and the commands of docs/own-training.md."""
 
 import re
 import shlex
@@ -76,11 +76,11 @@ def test_the_example_trains_and_is_mixed_at_every_layer(code, monkeypatch):
 @pytest.mark.filterwarnings("ignore:block_size of")
 def test_commands_of_the_docs_can_be_run():
     (commands,) = blocks_of(DOCS.read_text(), "bash")
-    one, many = (shlex.split(line) for line in commands.replace("\\\n", " ").splitlines())
-    args = train.parser().parse_args(one[2:])
+    training, comparison = (shlex.split(line) for line in commands.replace("\\\n", " ").splitlines())
+    args = train.parser().parse_args(training[2:])
     recipe = recipes.resolve(args.dataset, args.model, args.method, **recipes.overrides_of(args))
     assert recipe.layers == (0, "features.2", "features.4")
-    methods = many[many.index("--methods") + 1 :]
+    methods = comparison[comparison.index("--methods") + 1 :]
     assert [recipes.resolve("cifar100", "timm:convnext_atto", method).layers for method in methods] == [
         None,
         (0, "stages.1", "stages.2"),

@@ -15,8 +15,8 @@ from patchup.regularizers import build
 
 assert models.MINE == 1
 net = network("preactresnet18", num_classes=3, width=4)
-own = mixable(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(900 * 4, 3)), ["0"])
-for trained in (net, own):
+mixed = mixable(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(900 * 4, 3)), ["0"])
+for trained in (net, mixed):
     patchup = build("patchup_hard", num_classes=3, layers=(0, 1), block_size=3, prob=1.0)
     optimizer = torch.optim.SGD(trained.parameters(), lr=0.1)
     for step in range(2):

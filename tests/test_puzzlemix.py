@@ -121,10 +121,10 @@ def test_mask_is_the_minimum_over_all_masks(labels, lam):
     mask = puzzlemix.best_mask(costs).numpy()
     labelings = all_labelings(labels, 2)
     per_step = _per_step(costs.double().numpy(), labels)
-    found = costs_of(np.rint(mask * (labels - 1)).astype(int), per_step, labels)
+    reached = costs_of(np.rint(mask * (labels - 1)).astype(int), per_step, labels)
     for i in range(len(mask)):
         energies = slow_energy(labelings, per_step[i, :labels], per_step[i, -2], per_step[i, -1])
-        assert found[i] <= energies.min() + 1e-5 * np.ptp(energies)
+        assert reached[i] <= energies.min() + 1e-5 * np.ptp(energies)
 
 
 def test_salient_places_and_lambda_pull_the_mask():

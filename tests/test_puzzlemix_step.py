@@ -276,15 +276,15 @@ def test_pixels_are_compared_in_units_of_black_to_white(monkeypatch):
 
 
 def test_block_counts_are_uniform_over_those_that_divide(monkeypatch):
-    found = []
+    drawn = []
     best_mask = puzzlemix.best_mask
-    monkeypatch.setattr(puzzlemix, "best_mask", lambda costs, _: found.append(costs.shape[-1]) or best_mask(costs))
+    monkeypatch.setattr(puzzlemix, "best_mask", lambda costs, _: drawn.append(costs.shape[-1]) or best_mask(costs))
     net, (x, y) = ready_net(), batch(count=2)
     method = PuzzleMix(5)
     for step in range(200):
         method.seed(step)
         method.draw(x, y, net)
-    counts = np.array([found.count(b) for b in (2, 4, 8, 16)])
+    counts = np.array([drawn.count(b) for b in (2, 4, 8, 16)])
     assert counts.sum() == 200 and (abs(counts - 50) < 4 * np.sqrt(200 * 3 / 16)).all()
     assert puzzlemix.block_counts(12, 12) == [2, 4] and puzzlemix.block_counts(6, 6) == [2]
 

@@ -1,4 +1,4 @@
-"""How the methods are found: one file and one entry in recipes.py make a new one."""
+"""How METHODS comes about, what every method refuses, and a new method from one file and one label."""
 
 import math
 import shutil
@@ -43,8 +43,8 @@ class Noise(Regularizer):
 def module(name, **classes):
     """A module that defines these classes: {class name: the name it has as a method, or None}."""
     made = ModuleType(name)
-    for cls, own in classes.items():
-        body = {"__module__": name} | ({} if own is None else {"name": own})
+    for cls, method in classes.items():
+        body = {"__module__": name} | ({} if method is None else {"name": method})
         setattr(made, cls, type(cls, (Regularizer,), body))
     return made
 
@@ -270,13 +270,14 @@ def test_every_method_has_a_label_and_the_papers_have_theirs_in_the_same_order()
 
 
 def test_methods_are_the_classes_with_a_name_of_their_own_where_they_are_defined():
-    one, two = module("m.one", Late="z", Base=None), module("m.two", Early="b", Hard="patchup_hard")
-    two.Late = one.Late  # imported from there
-    two.Same = two.Early
-    two.number, two.cls = 3, dict
-    found = methods_in([one, two])
-    assert list(found) == ["patchup_hard", "b", "z"]
-    assert found["z"] is one.Late
+    first = module("m.first", Late="z", Base=None)
+    second = module("m.second", Early="b", Hard="patchup_hard")
+    second.Late = first.Late  # imported from there
+    second.Same = second.Early
+    second.number, second.cls = 3, dict
+    methods = methods_in([first, second])
+    assert list(methods) == ["patchup_hard", "b", "z"]
+    assert methods["z"] is first.Late
 
 
 @pytest.mark.parametrize("classes", [("m.one.A", "m.two.B"), ("m.one.A", "m.one.B")])
@@ -286,7 +287,7 @@ def test_two_methods_of_one_name_are_refused_with_both_classes_named(classes):
         folder, cls = path.rsplit(".", 1)
         modules.setdefault(folder, {})[cls] = "mine"
     with pytest.raises(ImportError, match=f"{classes[0]} and {classes[1]} have the same name, 'mine'"):
-        methods_in(module(name, **own) for name, own in modules.items())
+        methods_in(module(name, **names) for name, names in modules.items())
 
 
 def test_one_file_and_one_label_are_a_method_that_trains(tmp_path):
