@@ -18,7 +18,7 @@ import math
 import torch
 
 from .base import Regularizer, check_layers, check_positive
-from .patchup import adjusted_gamma, spread
+from .patchup import adjusted_gamma, check_block, spread
 
 
 def draws_needed(count, prob):
@@ -89,10 +89,7 @@ class DropBlock(Regularizer):
         """Raise ValueError where a layer does not exist or the block exceeds its feature map; shapes [C, H, W]."""
         check_layers(self.layers, shapes)
         for k in self.layers:
-            try:
-                adjusted_gamma(1 - self.keep_prob, self.block_size, *shapes[k][1:])
-            except ValueError as error:
-                raise ValueError(f"{error} (layer {k})") from None
+            check_block(self.block_size, *shapes[k][1:], f" (layer {k})")
 
     def draw_mask(self, h):
         """1 - M for h [B, C, H, W]: bool of its shape, True where features are dropped."""

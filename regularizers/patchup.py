@@ -24,13 +24,18 @@ from .base import Regularizer, check_choice, check_layers, check_positive, check
 from .cutmix import box_mask, draw_box
 
 
+def check_block(block_size, height, width, where=""):
+    """Raise ValueError where a block exceeds its feature map; where: appended to the message."""
+    if block_size > min(height, width):
+        raise ValueError(f"block_size {block_size} does not fit a feature map of {height}x{width}{where}")
+
+
 def adjusted_gamma(gamma, block_size, height, width):
     """Probability of a seed, equation 2, generalised to maps of any height and width >= block_size.
 
     Raises ValueError where the block does not fit the map.
     """
-    if block_size > min(height, width):
-        raise ValueError(f"block_size {block_size} does not fit a feature map of {height}x{width}")
+    check_block(block_size, height, width)
     return gamma * height * width / (block_size**2 * (height - block_size + 1) * (width - block_size + 1))
 
 
@@ -121,10 +126,7 @@ class PatchUp(Regularizer):
         check_layers(self.layers, shapes)
         for k in self.layers:
             if k > 0 or self.input_mask == "patchup":
-                try:
-                    adjusted_gamma(self.gamma, self.block_size_at(k), *shapes[k][1:])
-                except ValueError as error:
-                    raise ValueError(f"{error} (layer {k})") from None
+                check_block(self.block_size_at(k), *shapes[k][1:], f" (layer {k})")
 
     def draw_lam(self):
         """lambda of this batch: the partner's features enter with 1 - lambda."""

@@ -72,19 +72,6 @@ def test_draws_suffice_with_all_but_certainty(count, prob, wanted):
     assert draws == wanted  # runs that were begun before go on with as many
 
 
-def test_seeds_are_a_bernoulli_process():
-    prob, count, trials = 0.05, 60, 4000
-    rng = np.random.default_rng(0)
-    hits = np.zeros((trials, count))
-    for trial in hits:
-        positions = seed_positions(torch.from_numpy(rng.random(draws_needed(count, prob))), prob, count).numpy()
-        trial[positions[positions < count]] = 1
-    assert np.abs(hits.mean(0) - prob).max() < 5 * math.sqrt(prob * (1 - prob) / trials)  # every place, the last too
-    assert hits.sum(1).var() == pytest.approx(count * prob * (1 - prob), rel=0.12)  # as many as independent draws give
-    neighbours = (hits[:, 1:] * hits[:, :-1]).mean()
-    assert neighbours == pytest.approx(prob**2, abs=5 * prob / math.sqrt(trials * count))
-
-
 def dropped_share(shape, keep_prob, block_size):
     """Chance of every position, from the number of seeds which reach it."""
     height, width = shape[2:]
@@ -144,15 +131,6 @@ def test_drop_against_a_loop(layout):
         expected = 0.0 if dropped[place] else h[place].item() * h.numel() / kept
         assert out[place].item() == pytest.approx(expected, rel=1e-5)
     assert out.is_contiguous(memory_format=layout) and drop(h.bfloat16(), dropped).dtype == torch.bfloat16
-
-
-def test_drop_preserves_the_mean_and_its_gradient_is_right():
-    ones = torch.ones(3, 4, 9, 9)
-    mask = block_mask_from_seeds(torch.tensor([5, 100, 700]), ones.shape, 4)
-    assert drop(ones, mask).mean().item() == pytest.approx(1, abs=1e-6)
-    h = torch.randn(1, 2, 3, 4, dtype=torch.float64, requires_grad=True)
-    small = block_mask_from_seeds(torch.tensor([5]), h.shape, 2)
-    assert torch.autograd.gradcheck(lambda h: drop(h, small), h)
 
 
 def test_one_feature_or_none_kept():

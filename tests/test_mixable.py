@@ -11,7 +11,6 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
-import regularizers
 from models.mixable import fitting_block, mixable, suggest
 
 NETWORKS = {  # (library, name): layers, and the sides of their maps at 64 pixels
@@ -90,20 +89,6 @@ def test_a_library_network_stays_what_it_is_and_is_mixed_at_every_layer(library,
         for stage in range(4):
             torch.testing.assert_close(mixed(x, flip_at(stage)), plain.flip(0), rtol=1e-4, atol=1e-5)
         assert torch.equal(mixed(x), plain) and not hooks_of(net)
-
-
-@pytest.mark.parametrize("method", regularizers.METHODS)
-def test_every_method_trains_it(method):
-    net = mixable(network("torchvision", "mobilenet_v3_small"), ["features.1", "features.2"])
-    sizes = {"block_size": 5} if "block_size" in regularizers.hyperparameters(method) else {}
-    regularizer = regularizers.build(method, 5, "ce", **sizes)
-    regularizer.check(net.shapes(64))
-    x, y = torch.randn(4, 3, 64, 64), torch.arange(4)
-    regularizer.seed(0)
-    regularizer.draw(x, y, net)
-    regularizer.loss(net(x, regularizer.mix)).backward()
-    assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())
-    assert not hooks_of(net)
 
 
 def test_its_weights_are_the_networks_in_both_directions(small):
