@@ -9,11 +9,10 @@ import torch
 from PIL import Image
 from torchvision.transforms import functional as TF
 
-import data
 import eval_affine
-import recipes
 from data import affine
 from engine import files
+from engine.subject import load_subject
 
 
 def random_images(rng, count, height, width):
@@ -143,13 +142,12 @@ def record(tmp_path, name="affine", run="digits/preactresnet18/none/seed0"):
         return json.loads(stem.with_name(f"{stem.name}.json").read_text()), dict(arrays)
 
 
-def test_every_image_is_deformed_by_its_own_draw_before_it_is_normalised(tmp_path, train_tiny):
+def test_every_image_is_deformed_by_its_draw_before_it_is_normalised(tmp_path, train_tiny):
     train_tiny(epochs=1)
     assert evaluate(tmp_path, tmp_path / "runs", "--limit", 15, "--draw-seed", 5) == 0
     result, arrays = record(tmp_path, "affine-draw_seed5-limit15")
-    test = data.load("digits", tmp_path, seed=0, val_per_class=10).test
-    draws = affine.draw(len(test), seed=5)
-    net = trained(tmp_path / "runs/digits/preactresnet18/none/seed0.best.pt")
+    subject = load_subject(tmp_path / "runs/digits/preactresnet18/none/seed0.best.pt", tmp_path, "cpu")
+    net, test, draws = subject.net, subject.test, affine.draw(797, seed=5)
     for name in affine.SETS:
         for i, row in enumerate(arrays["rows"]):
             matrix = affine.matrices(name, draws[name][row : row + 1], 32, 32)[0]
@@ -160,14 +158,6 @@ def test_every_image_is_deformed_by_its_own_draw_before_it_is_normalised(tmp_pat
             assert arrays[f"{name}/nll"][i] == pytest.approx(expected.item(), abs=1e-5)
     assert list(result["cases"]) == ["clean", *affine.SETS]
     assert len({case["nll"] for case in result["cases"].values()}) == 9
-
-
-def trained(path):
-    """The network of a checkpoint for digits."""
-    state = torch.load(path, weights_only=True)
-    net = recipes.network(recipes.restore(state["recipe"]), 10)
-    net.load_state_dict(state["net"])
-    return net.eval()
 
 
 def test_one_draw_for_all_checkpoints_batches_and_limits(tmp_path, train_tiny, monkeypatch):
