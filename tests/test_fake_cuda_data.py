@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_fake_cuda import DEVICE, waits  # noqa: F401 - a fixture
+from test_fake_cuda import DEVICE, pytestmark, waits  # noqa: F401 - a fixture, and what skips
 
 from data.loaders import TRAIN, VAL, MemoryLoader, Pool
 
