@@ -131,13 +131,13 @@ def wishes(salient, seen, eps):
     salient = salient.float().flatten()
     reach = torch.searchsorted(cost, salient)  # how many offsets cost less than the block's saliency
     block = torch.repeat_interleave(reach)
-    step = torch.arange(len(block), device=block.device) - (reach.cumsum(0) - reach)[block]
-    y, x = block // width % width + dy[step], block % width + dx[step]
-    place = block + dy[step] * width + dx[step]
+    offset = torch.arange(len(block), device=block.device) - (reach.cumsum(0) - reach)[block]
+    y, x = block // width % width + dy[offset], block % width + dx[offset]
+    place = block + dy[offset] * width + dx[offset]
     inside = (y >= 0) & (y < width) & (x >= 0) & (x < width)
     kept = (inside & seen.flatten()[place.clamp(0, seen.numel() - 1)]).nonzero()[:, 0]
-    block, place, step = block[kept], place[kept], step[kept]
-    return block, place, salient[block] - cost[step]
+    block, place, offset = block[kept], place[kept], offset[kept]
+    return block, place, salient[block] - cost[offset]
 
 
 def transport_plan(salient, seen, eps):
@@ -150,19 +150,17 @@ def transport_plan(salient, seen, eps):
     # One integer that orders by gain, then by lower block: a positive float's bits order as the float does.
     bid = (gain.view(torch.int32).long() << 32) - block
     place, bid = F.pad(place, (0, 1)), F.pad(bid, (0, 1))  # the last is no wish: a bid of 0
-    every = torch.arange(salient.numel(), device=salient.device)
-    wish, end = (
-        torch.searchsorted(block, every),
-        torch.searchsorted(block, every, right=True),
-    )  # first, and past the last
+    blocks = torch.arange(salient.numel(), device=salient.device)
+    wish = torch.searchsorted(block, blocks)  # the first of each block, its place of most gain
+    end = torch.searchsorted(block, blocks, right=True)
     for _ in range(width):
         wish = torch.where(wish < end, wish, len(block))
         asked, offered = place[wish], bid[wish]
-        best = torch.zeros_like(every).scatter_reduce(0, asked, offered, "amax")
+        best = torch.zeros_like(blocks).scatter_reduce(0, asked, offered, "amax")  # bid for every place
         won = (offered > 0) & (offered == best[asked])
-        wish = wish + ~won
-    plan = F.pad(every, (0, 1))  # the last takes those who won nothing
-    plan[torch.where(won, asked, len(every))] = every
+        wish = wish + ~won  # the refused ask for their next place
+    plan = F.pad(blocks, (0, 1))  # the last takes those who won nothing
+    plan[torch.where(won, asked, len(blocks))] = blocks
     return plan[:-1].view(batch, -1) % width**2
 
 

@@ -10,8 +10,6 @@ from test_graphcut import all_labelings, energy, slow_energy
 
 from regularizers import puzzlemix
 
-torch.set_num_threads(1)
-
 
 def image_costs(blocks, count=6, lam=0.4, size=32, labels=3, **options):
     g = torch.Generator().manual_seed(blocks)

@@ -10,8 +10,6 @@ from models.staged import StagedNet
 from regularizers import puzzlemix
 from regularizers.puzzlemix import PuzzleMix
 
-torch.set_num_threads(1)
-
 
 def ready_net(size=16, classes=5):
     """A small network with BatchNorm, in training mode, always with the same weights."""
