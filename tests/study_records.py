@@ -9,10 +9,10 @@ from engine import attacks
 from engine.runs import FORMAT
 from scripts.claims import records
 from scripts.claims.measures import FOOLBOX, STAGES
+from scripts.figures import diversity
 
 IMAGES, CLASSES = 400, 100
 ENVIRONMENT = {"python": "3", "torch": "2", "numpy": "2", "device": "x86_64", "threads": 1, "code": "unknown"}
-NOTHING = object()
 NOISE = (0.0, 0.3, -0.2, 0.1, -0.1)
 
 
@@ -44,38 +44,23 @@ def make(folder, error=plain_error, scale="cpu", seeds=None, evaluated=True, bes
         for row in table.rows:
             recipe = records.expected(table, model, row)
             for seed in seeds or range(row.seeds):
-                value = error(part, row.method, row.variant, seed)
-                if value is None or (part != "methods" and shows_a_method(table, row)):
-                    continue
-                result = result_of(recipe | {"seed": seed}, value, best(value))
-                more = evaluations(result, **options) if evaluated and part == "methods" and seed < 5 else {}
-                spread = diverse(row.method, seed) if more else []
-                study.add(records.RunRecord(result, more, spread), "made")
+                value, run = error(part, row.method, row.variant, seed), recipe | {"seed": seed}
+                if value is not None and not study.of(run):  # else a row before shows it
+                    result = result_of(run, value, best(value))
+                    kept = evaluations(result, **options) if evaluated and part == "methods" and seed < 5 else {}
+                    study.add(records.RunRecord(result, kept, diverse(row.method, seed) if kept else []), "made")
     records.write(folder, study)
     return folder
 
 
-def shows_a_method(table, row):
-    """Whether a row shows a run of the part `methods`."""
-    return all(table.overrides.get(name, NOTHING) == value for name, value in row.overrides.items())
-
-
 def result_of(recipe, value, best):
     """A result of train.py; recipe: as recipes.used gives it; value, best: errors of the last and the best epoch."""
-
-    def numbers(head, error):
-        return {f"{head}_error": error, f"{head}_nll": error / 20, f"{head}_ece": error / 1000}
-
-    return {
-        "format": FORMAT,
-        **{name: recipe[name] for name in ("dataset", "model", "method", "seed")},
-        **numbers("last_epoch_test", value),
-        **numbers("test", best),
-        **{"val_error": value, "seconds": 100.0 + recipe["seed"], "classes": CLASSES},
-        "images": {"train": CLASSES * recipe.get("train_per_class", 450), "val": 500, "test": IMAGES},
-        "recipe": recipe,
-        "environment": ENVIRONMENT,
-    }
+    result = {"format": FORMAT} | {name: recipe[name] for name in ("dataset", "model", "method", "seed")}
+    for head, error in (("last_epoch_test", value), ("test", best)):
+        result |= {f"{head}_error": error, f"{head}_nll": error / 20, f"{head}_ece": error / 1000}
+    images = {"train": CLASSES * recipe.get("train_per_class", 450), "val": 500, "test": IMAGES}
+    result |= {"val_error": value, "seconds": 100.0 + recipe["seed"], "classes": CLASSES, "images": images}
+    return result | {"recipe": recipe, "environment": ENVIRONMENT}
 
 
 def evaluations(run, clean=None, taken=0.5):
@@ -128,13 +113,13 @@ def evaluations(run, clean=None, taken=0.5):
 
 
 def diverse(method, seed):
-    """Rows of the diversity of three methods' interpolations in one network."""
-    return [
+    """Rows of the diversity of three methods' interpolations in a network, which these methods alone have."""
+    rows = [
         [interpolation, measure, unit * (place + 0.01 * seed * place)]
-        for place, interpolation in enumerate(("manifold_mixup", "patchup_soft", "patchup_hard"))
+        for place, interpolation in enumerate(diversity.METHODS)
         for measure, unit in (("dimensions", 1.0), ("distance", 0.2))
-        if method in ("manifold_mixup", "patchup_soft", "patchup_hard")
     ]
+    return rows if method in diversity.METHODS else []
 
 
 def lines_of(folder):

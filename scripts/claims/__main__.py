@@ -25,27 +25,12 @@ PUBLISHED = ROOT / "results" / "published"
 SCALE = "cpu"  # of the page in results/published
 
 
-def parser():
-    """The command line."""
-    commands = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    add = commands.add_argument
-    add("--records", type=Path, metavar="DIR", help=f"of scripts/study.py (default: {PUBLISHED / 'study' / SCALE})")
-    add("--out", type=Path, help="gets claims.md (default: the folder of --records, or results/published)")
-    add("--readme", type=Path, metavar="FILE", help="a page whose section `What holds` is to be written anew")
-    return commands
-
-
 def derive(network, folder):
     """{name: text} of the page's files and {name: text, or a function that draws} of the folder's, and the README's
     section. folder: of the records, as the page names it.
     """
-    judgements = judge(network)
-    drawn = pictures.pictures(network)
-    captions = {name: pictures.CAPTIONS[name] for name in drawn}
-    texts = {
-        "claims.md": page.markdown(network, judgements, captions, folder, "python -m scripts.claims"),
-        "claims.csv": page.csv(judgements),
-    }
+    judgements, drawn = judge(network), pictures.pictures(network)
+    texts = {"claims.md": page.markdown(network, judgements, drawn, folder), "claims.csv": page.csv(judgements)}
     beside = {"tables.md": tables.markdown(network), "tables.csv": tables.csv(network)}
     for name, (frame, draw) in drawn.items():
         beside |= {f"{name}.csv": tables.as_csv(frame), f"{name}.png": draw}
@@ -61,32 +46,31 @@ def write(files, out):
 
 
 def publish(folder, out, readme=None):
-    """Derive all that follows from the records in a folder, of its first network, and write it."""
+    """Derive all that follows from the records in a folder and write it; `out` and readme get the first network's."""
     study = records.read(folder)
-    for model in study.models:
-        place = out if model == study.models[0] else out / model
-        beside = folder if model == study.models[0] else folder / model
-        texts, others, section = derive(Network(study, model), os.path.relpath(beside, place))
-        page_text = page.with_section(readme, section) if readme else None
-        write(others, beside)
-        write(texts, place)
-        if readme:
-            write_whole(readme, lambda file, text=page_text: file.write(text.encode()))
+    for number, model in enumerate(study.models):
+        name = model if number else ""
+        texts, beside, section = derive(Network(study, model), os.path.relpath(folder / name, out / name))
+        written = [(beside, folder / name), (texts, out / name)]
+        if readme and not number:
+            written.append(({readme.name: page.with_section(readme, section)}, readme.parent))
+        for files, place in written:
+            write(files, place)
         print(section)
-        print(f"written to {place / 'claims.md'} and {beside}")
-
-
-def make(args):
-    """Do what a command line asks for."""
-    folder = args.records or PUBLISHED / "study" / SCALE
-    publish(folder, args.out or (args.records or PUBLISHED), args.readme)
+        print(f"written to {out / name / 'claims.md'} and {folder / name}")
     return 0
 
 
 def main(arguments=None):
     """Derive what a command line says; the exit status (see cli.explain)."""
-    args = parser().parse_args(arguments)
-    return cli.explain(lambda: make(args))
+    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    add = parser.add_argument
+    add("--records", type=Path, metavar="DIR", help=f"of scripts/study.py (default: {PUBLISHED / 'study' / SCALE})")
+    add("--out", type=Path, help="gets claims.md (default: the folder of --records, or results/published)")
+    add("--readme", type=Path, metavar="FILE", help="a page whose section `What holds` is to be written anew")
+    args = parser.parse_args(arguments)
+    folder, out = args.records or PUBLISHED / "study" / SCALE, args.out or args.records or PUBLISHED
+    return cli.explain(lambda: publish(folder, out, args.readme))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What a network's records say of contrasts and claims.
 
-A part of a claim is decided where its interval in the additive model excludes zero; where Levene's test finds that
+A part of a claim is decided where its interval in the additive model excludes zero; where Levene's test says that
 cells deviate differently, only where the paired interval does so on the same side. Fewer than three seeds decide
 nothing where the design has more. A claim holds where all its parts do, which needs no correction for their number. It
 does not hold where a part is decided against it and stays so after Holm's correction, as any of them would do.
@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 from scripts.claims.catalogue import Claim, Contrast, catalogue
-from scripts.claims.measures import MEASURES
+from scripts.claims.measures import BEST, MEASURES
 from scripts.grid import statistics
 from scripts.grid.statistics import Interval
 
@@ -41,22 +41,26 @@ class Finding:
     unequal: bool
 
     @property
-    def digits(self):
-        """Of what is printed."""
-        return MEASURES[self.contrast.measure].digits
+    def measure(self):
+        """How its numbers are headed and printed."""
+        return MEASURES[self.contrast.measure]
+
+    @property
+    def deciding(self):
+        """The Intervals that decide it together; none before there are seeds enough."""
+        both = (self.pooled, self.paired) if self.unequal else (self.pooled,)
+        return both if self.enough else ()
 
     @property
     def side(self):
         """-1 or 1 where it is decided, else 0."""
-        side = self.pooled.side if self.enough else 0
-        return side if not self.unequal or side == self.paired.side else 0
+        sides = {interval.side for interval in self.deciding}
+        return sides.pop() if len(sides) == 1 else 0
 
     @property
     def p(self):
         """The p value by which it is decided, NaN without one."""
-        if not self.enough:
-            return math.nan
-        return max(self.pooled.p, self.paired.p) if self.unequal else self.pooled.p
+        return max((interval.p for interval in self.deciding), default=math.nan)
 
     @property
     def verdict(self):
@@ -75,18 +79,16 @@ class Finding:
         """Whether the paper's difference lies outside the interval."""
         if self.paper is None or not self.enough:
             return False
-        intervals = (self.pooled, self.paired) if self.unequal else (self.pooled,)
-        return all(interval.excludes(self.paper.mean) for interval in intervals)
+        return all(interval.excludes(self.paper.mean) for interval in self.deciding)
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """A claim with the Findings of its parts and of what stands beside them; floor: why nothing can be told, or ""."""
+    """A claim with the Findings of its parts and of what stands beside them."""
 
     claim: Claim
     parts: tuple
     beside: tuple
-    floor: str
 
     @functools.cached_property
     def corrected(self):
@@ -96,7 +98,7 @@ class Judgement:
     @property
     def verdict(self):
         """One of the five."""
-        if self.floor:
+        if self.claim.floor:
             return UNTESTABLE
         verdicts = [part.verdict for part in self.parts]
         if any(v == FAILS and p < statistics.LEVEL for v, p in zip(verdicts, self.corrected)):
@@ -106,36 +108,31 @@ class Judgement:
         return HOLDS if set(verdicts) == {HOLDS} and not self.claim.absent else UNDECIDED
 
     @property
-    def final(self):
-        """Whether all seeds of the design are there."""
-        return all(part.complete for part in self.parts)
-
-    def count(self, verdict):
-        """How many parts have a verdict."""
-        return sum(part.verdict == verdict for part in self.parts)
+    def so_far(self):
+        """The verdict, and whether seeds of the design are missing."""
+        decided = self.verdict in (HOLDS, FAILS, UNDECIDED)
+        return self.verdict + " so far" * (decided and not all(part.complete for part in self.parts))
 
 
 def finding(network, contrast):
     """The Finding of a contrast."""
-    cells, measure = list(contrast.weights), contrast.measure
+    cells, measure, paper = list(contrast.weights), contrast.measure, contrast.paper
     group = network.group_of(cells)
-    values = network.values(measure, group)
-    model = network.additive(measure, group)
+    values, model = network.values(measure, group), network.additive(measure, group)
     seeds = {cell: len(values.get(cell, ())) for cell in cells}
     wanted = {cell: network.wanted(cell, measure) for cell in cells}
-    best = None
-    if MEASURES[measure].best:
-        best = network.additive(measure, group, best=True).contrast(contrast.weights)
+    best = None if MEASURES[measure].needs else network.additive(measure + BEST, group).contrast(contrast.weights)
+    printed = paper.keys() >= set(cells)
     return Finding(
         contrast,
-        contrast.words or " - ".join(map(network.label, cells)),
+        contrast.words or " - ".join(network.row(cell).label for cell in cells),
         min(seeds.values()),
         all(seeds[cell] >= min(FEWEST, wanted[cell]) for cell in cells),
         all(seeds[cell] >= wanted[cell] for cell in cells),
         model.contrast(contrast.weights),
         statistics.paired(values, contrast.weights)[0],
         best,
-        statistics.welch(contrast.paper) if contrast.paper else None,
+        statistics.welch([(w, *paper[cell]) for cell, w in contrast.weights.items()]) if printed else None,
         model.unequal,
     )
 
@@ -143,11 +140,6 @@ def finding(network, contrast):
 def judge(network):
     """The Judgements of all claims that the network's study has parts of."""
     return [
-        Judgement(
-            claim,
-            tuple(finding(network, contrast) for contrast in claim.parts),
-            tuple(finding(network, contrast) for contrast in claim.beside),
-            claim.floor(network),
-        )
+        Judgement(claim, *(tuple(finding(network, c) for c in contrasts) for contrasts in (claim.parts, claim.beside)))
         for claim in catalogue(network)
     ]

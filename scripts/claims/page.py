@@ -1,38 +1,42 @@
 """claims.md and claims.csv of a network, and the README's section."""
 
 import math
+from pathlib import Path
 
+import jinja2
 import pandas as pd
 
 import recipes
 from engine.files import BadInput
-from scripts.claims.catalogue import CUTMIX, MANIFOLD, NONE, PATCHUP, TABLE2, pair
+from scripts.claims.catalogue import CUTMIX, MANIFOLD, NONE, PATCHUP, pair, table2
 from scripts.claims.judge import FAILS, FEWEST, HOLDS, NO_VERDICT, UNDECIDED, UNTESTABLE, finding
 from scripts.claims.measured import measurements
-from scripts.claims.measures import MEASURES
 from scripts.claims.network import MAIN
 from scripts.claims.tables import as_csv
-from scripts.grid.statistics import UNEQUAL
+from scripts.grid.statistics import UNEQUAL, Interval
 
-RULE = f"""\
-Runs of one seed share split, initial weights and order of images. One additive model, row + seed, is fitted to all runs
-of a table of the study and one measure, by least squares where runs are missing; its pooled residual gives every
-difference a 95 % t interval. A part of a claim is *decided* where that interval excludes zero; where Levene's test
-finds that rows deviate differently (p < {UNEQUAL}), only where the interval of the paired differences does so too. Rows
-with fewer than {FEWEST} seeds decide nothing where the design has more. A claim *holds* where all its parts do. It
-*does not hold* where a part is decided against it and stays so after Holm's correction for the number of parts, whose p
-value stands beside it. Otherwise it is *undecided*, which is no evidence for either side. Claims are not corrected for
-their number.
-
-Last epoch: of the last epoch's weights, which decide. Best epoch: of the weights that were best on validation, beside
-it. The paper's: the same difference of its printed means, after Welch with five runs each. *The paper's margin is
-excluded* where its difference lies outside our interval; a network this small may compress differences, so that says
-that the margin is different here, not that the paper is wrong. A verdict *so far* has not all seeds of the design,
-which were fixed before the first run; looking early makes false decisions likelier. All seeds are tested on the same
-images, so the intervals are of these images."""
+TEMPLATE = Path(__file__).with_name("claims.md.jinja")
 
 
-# ---- texts ----
+def markdown(network, judgements, pictures, folder):
+    """claims.md; pictures: the names of those that exist; folder: of pictures and tables beside the page."""
+    options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    template = jinja2.Environment(**options, keep_trailing_newline=True).from_string(TEMPLATE.read_text())
+    return template.render(
+        opening=opening(network, judgements),
+        folder=folder,
+        study=network.scale.replace("-quick", " --quick"),
+        judgements=judgements,
+        measurements=measurements(network),
+        pictures=pictures,
+        circumstances=circumstances(network),
+        unequal=UNEQUAL,
+        fewest=FEWEST,
+        interval=lambda part, name: interval_text(getattr(part, name), part.measure.digits),
+        parts_in_words=parts_in_words,
+        remarks=remarks,
+        verdicts=verdicts,
+    )
 
 
 def interval_text(interval, digits):
@@ -45,63 +49,35 @@ def interval_text(interval, digits):
     return mean if math.isnan(interval.low) else f"{mean} [{low}, {high}]"
 
 
-def part_verdict(judgement, number):
-    """The verdict of a part, with Holm's p value where it is against the claim."""
-    part, p = judgement.parts[number], judgement.corrected[number]
-    word = f"contradicted (p {p:.2g})" if part.verdict == FAILS else part.verdict
-    return word + "; the paper's margin is excluded" * part.excludes_paper
-
-
-def so_far(judgement):
-    """The verdict, and whether it is final."""
-    decided = judgement.verdict in (HOLDS, FAILS, UNDECIDED)
-    return judgement.verdict + " so far" * (decided and not judgement.final)
-
-
-def parts_in_words(judgement):
-    """`2 of 8 parts hold, 1 is contradicted`, ..."""
-    words = {HOLDS: "hold", FAILS: "contradicted", UNDECIDED: "undecided", NO_VERDICT: "without verdict yet"}
-    counts = [f"{n} {word}" for verdict, word in words.items() if (n := judgement.count(verdict))]
-    total = len(judgement.parts)
-    return f"{total} part{'s' * (total > 1)}: {', '.join(counts)}"
-
-
-def measured(part):
-    """A part in a line."""
-    return f"{part.label}: {interval_text(part.pooled, part.digits)}"
-
-
 # ---- the opening ----
 
 
 def opening(network, judgements):
     """Five sentences: where, over no mixing, over CutMix, over the mixups, and what of the paper holds."""
-    result, recipe = network.first, network.first["recipe"]
+    result = network.runs[0].result
     mean = network.additive("error", MAIN).mean((NONE, "")).mean
     error = "not known yet" if math.isnan(mean) else f"{mean:.1f} %"
-    theirs = TABLE2._replace(model=network.model).mean(NONE)
-    effort = network.effort()
     images = result["images"]["train"] // result["classes"]
     mixups = [other for other in ("mixup", MANIFOLD) if other in network.design.methods]
     return [
         f"**Where**: {images} training images a class of CIFAR-100, {recipes.printed(network.model)} of width "
-        f"{recipe['width']}, {recipe['epochs']} epochs; its test error without mixing is {error}, "
-        f"that of the paper's network {theirs:.1f} %. {effort.runs} of {effort.wanted} runs are done.",
+        f"{result['recipe']['width']}, {result['recipe']['epochs']} epochs; its test error without mixing is {error}, "
+        f"that of the paper's network {table2(network.model)[NONE, ''][0]:.1f} %. "
+        f"{len(network.runs)} of {network.wanted_runs} runs are done.",
         f"**Over no mixing**: {ahead(network, NONE)}.",
         f"**Over CutMix**: {ahead(network, CUTMIX)}.",
-        f"**Over the mixups**: {'; '.join(ahead(network, other, name=True) for other in mixups)}.",
+        f"**Over the mixups**: {'; '.join(f'against {recipes.printed(m)} {ahead(network, m)}' for m in mixups)}.",
         f"**Of the paper's claims**: {tally(judgements)}.",
     ]
 
 
-def ahead(network, other, name=False):
+def ahead(network, other):
     """How Soft and Hard PatchUp compare with another method on test error, in words."""
-    table2 = TABLE2._replace(model=network.model)
-    findings = {method: finding(network, pair("error", method, other, 0, table2)) for method in PATCHUP}
+    paper = table2(network.model)
+    findings = {method: finding(network, pair("error", method, other, 0, paper)) for method in PATCHUP}
     words = " and ".join(f"{recipes.printed(method)} {lead(part)}" for method, part in findings.items())
-    if all(math.isnan(part.pooled.mean) for part in findings.values()):
-        words = f"not compared yet; in the paper {words}"
-    return f"against {recipes.printed(other)} " * name + words
+    missing = all(math.isnan(part.pooled.mean) for part in findings.values())
+    return f"not compared yet; in the paper {words}" if missing else words
 
 
 def lead(part):
@@ -137,124 +113,73 @@ def tally(judgements):
     return "; ".join(words) + f"; the paper's margin is excluded in parts of {', '.join(excluded)}" * bool(excluded)
 
 
-# ---- the page ----
+# ---- a claim ----
 
 
-def markdown(network, judgements, pictures, folder, command):
-    """claims.md.
-
-    pictures: {name: caption}; folder: of pictures and tables beside the page; command: that derives it.
-    """
-    lines = [
-        "# The paper's claims, one by one",
-        "",
-        *(f"{number}. {sentence}" for number, sentence in enumerate(opening(network, judgements), 1)),
-        "",
-        f"Made by `{command}` from [records]({folder}/records.jsonl) that "
-        f"`bash scripts/study.sh {network.scale.replace('-quick', ' --quick')}` writes, and for 3 and 14 from the "
-        "benchmark in results/published/benchmarks; not to be edited.",
-        "",
-        *overview(network, judgements),
-        "",
-        *pictures_of(pictures, folder, ("errors", "sizes")),
-        "## What was run",
-        "",
-        *circumstances(network),
-        "",
-        f"Every row's numbers: [tables]({folder}/tables.md).",
-        "",
-        "## How a verdict is reached",
-        "",
-        RULE,
-        "",
-        *pictures_of(pictures, folder, ("robustness",)),
-    ]
-    for judgement in judgements:
-        lines += section(judgement)
-    return "\n".join(lines) + "\n"
+def parts_in_words(judgement):
+    """`8 parts: 2 hold, 1 contradicted`, ..."""
+    words = {HOLDS: "hold", FAILS: "contradicted", UNDECIDED: "undecided", NO_VERDICT: "without verdict yet"}
+    seen = [part.verdict for part in judgement.parts]
+    counts = [f"{seen.count(verdict)} {word}" for verdict, word in words.items() if verdict in seen]
+    return f"{len(seen)} part{'s' * (len(seen) > 1)}: {', '.join(counts)}"
 
 
-def pictures_of(pictures, folder, names):
-    """Lines that show some of the pictures with their captions."""
-    names = [name for name in names if name in pictures]
-    return [text for name in names for text in (f"![{name}]({folder}/{name}.png)", "", pictures[name], "")]
+def verdicts(judgement):
+    """The verdicts of the parts, with Holm's p value where one is against the claim."""
+    words = []
+    for part, p in zip(judgement.parts, judgement.corrected):
+        word = f"contradicted (p {p:.2g})" if part.verdict == FAILS else part.verdict
+        words.append(word + "; the paper's margin is excluded" * part.excludes_paper)
+    return words
 
 
-def overview(network, judgements):
-    """Lines of the table of verdicts, and of what has none."""
-    lines = ["| | claim | verdict | its parts | the first part |", "| ---: | --- | --- | --- | --- |"]
-    for judgement in judgements:
-        claim = judgement.claim
-        verdict = f"**{so_far(judgement)}**"
-        texts = str(claim.number), claim.title, verdict, parts_in_words(judgement), measured(judgement.parts[0])
-        lines.append(f"| {' | '.join(texts)} |")
-    lines += ["", "Measured, without verdict:", ""]
-    return lines + [f"- {number}. {title}: {text}" for number, title, text in measurements(network)]
+def remarks(judgement):
+    """What is to be known of a claim: its remark, why it cannot be tested, what the paper and the study leave open."""
+    claim, parts = judgement.claim, judgement.parts
+    sentences = [claim.remark, claim.floor]
+    if labels := [part.label for part in parts if not part.paper_decides]:
+        words = f"{len(labels)} of {len(parts)} parts undecided: {'; '.join(labels)}"
+        sentences.append(f"The paper's own numbers leave {words}.")
+    if claim.absent:
+        sentences.append(f"{claim.absent} more parts need runs that this study does not have.")
+    return " ".join(filter(None, sentences))
+
+
+# ---- what was run ----
 
 
 def circumstances(network):
-    """Lines on the recipe, how far it is from the paper's, seeds, device and hours."""
-    result, recipe, environment = network.first, network.first["recipe"], network.first["environment"]
+    """How far the recipe is from the paper's, images, seeds, device and hours."""
+    result = network.runs[0].result
+    recipe, images, environment = result["recipe"], result["images"], result["environment"]
     theirs = recipes.used(recipes.resolve(recipe["dataset"], network.model, NONE))
     words = ", ".join(
         f"{name} {value} ({theirs.get(name, 'all')})"
         for name, value in recipe.items()
         if name != "seed" and theirs.get(name) != value
     )
-    images, effort = result["images"], network.effort()
-    return [
-        f"Differs from the paper's recipe (in brackets): {words}. {network.design.reason}",
-        "",
+    training = sum(run.result["seconds"] for run in network.runs) / 3600
+    evaluating = sum(kept["seconds"] for run in network.runs for kept in run.evaluations.values()) / 3600
+    return (
+        f"Differs from the paper's recipe (in brackets): {words}. {network.design.reason}\n\n"
         f"{images['train']:,} training, {images['val']:,} validation and {images['test']:,} test images. "
-        f"{effort.runs} of {effort.wanted} runs (seeds: {seeds_in_words(network)}); {effort.training:.1f} hours of "
-        f"training and {effort.evaluating:.1f} of evaluation, summed over runs, as they passed. "
-        f"{environment['device']}, {environment['threads']} thread(s) a run, torch {environment['torch']}.",
-    ]
+        f"{len(network.runs)} of {network.wanted_runs} runs (seeds: {seeds_in_words(network)}); "
+        f"{training:.1f} hours of training and {evaluating:.1f} of evaluation, summed over runs, as they passed. "
+        f"{environment['device']}, {environment['threads']} thread(s) a run, torch {environment['torch']}."
+    )
 
 
 def seeds_in_words(network):
     """`methods 0 to 7, size 0 to 3`: the seeds of every part."""
     words = []
     for part in network.rows:
-        seeds = sorted({seed for runs in network.cells((part,)).values() for seed in runs})
+        seeds = sorted({seed for runs in network.cells[part,].values() for seed in runs})
         if seeds:
             words.append(f"{part} {seeds[0]}" + f" to {seeds[-1]}" * (len(seeds) > 1))
     return ", ".join(words)
 
 
-def section(judgement):
-    """Lines of a claim."""
-    claim = judgement.claim
-    lines = ["", f"## {claim.number}. {claim.title}", "", f"**{so_far(judgement)}.** The paper's: {claim.source}"]
-    remarks = [claim.remark, judgement.floor, left_undecided(judgement)]
-    if claim.absent:
-        remarks.append(f"{claim.absent} more parts need runs that this study does not have.")
-    if text := " ".join(filter(None, remarks)):
-        lines += ["", text]
-    verdicts = [part_verdict(judgement, number) for number in range(len(judgement.parts))]
-    return lines + table(judgement.parts, "part", verdicts) + table(judgement.beside, "beside it, without verdict")
-
-
-def left_undecided(judgement):
-    """A sentence on the parts that the paper's numbers do not decide, or nothing."""
-    names = [part.label for part in judgement.parts if not part.paper_decides]
-    if not names:
-        return ""
-    return f"The paper's own numbers leave {len(names)} of {len(judgement.parts)} parts undecided: {'; '.join(names)}."
-
-
-def table(findings, head, verdicts=()):
-    """Lines of a table of Findings."""
-    if not findings:
-        return []
-    columns = ["seeds", "last epoch", "best epoch", "the paper's", *["verdict"] * bool(verdicts)]
-    lines = ["", f"| {head} | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
-    for number, part in enumerate(findings):
-        texts = [interval_text(i, part.digits) for i in (part.pooled, part.best, part.paper)]
-        texts = [f"{part.label}, {MEASURES[part.contrast.measure].words}", str(part.seeds), *texts]
-        lines.append("| " + " | ".join([*texts, *verdicts[number : number + 1]]) + " |")
-    return lines
-
+# ---- claims.csv ----
 
 CSV = ["claim", "kind", "measure", "what", "seeds", "mean", "low", "high", "p", "p_holm", "paired_low", "paired_high"]
 CSV += ["unequal", "best_epoch", "best_low", "best_high", "paper", "paper_low", "paper_high", "says", "verdict"]
@@ -264,14 +189,12 @@ def csv(judgements):
     """claims.csv: a row a contrast."""
     rows = []
     for judgement in judgements:
-        for kind, findings in (("part", judgement.parts), ("beside", judgement.beside)):
-            for number, part in enumerate(findings):
-                p = judgement.corrected[number] if kind == "part" else math.nan
-                best, paper = ((i or [math.nan] * 3)[:3] for i in (part.best, part.paper))
-                paired = *part.paired[1:3], part.unequal
-                names = judgement.claim.number, kind, part.contrast.measure, part.label, part.seeds
-                verdict = part.verdict if kind == "part" else ""
-                rows.append((*names, *part.pooled, p, *paired, *best, *paper, part.contrast.says, verdict))
+        parts = [("part", part, p, part.verdict) for part, p in zip(judgement.parts, judgement.corrected)]
+        for kind, part, p, verdict in (*parts, *(("beside", part, math.nan, "") for part in judgement.beside)):
+            names = judgement.claim.number, kind, part.contrast.measure, part.label, part.seeds
+            best, paper = ((interval or Interval())[:3] for interval in (part.best, part.paper))
+            paired = *part.paired[1:3], part.unequal
+            rows.append((*names, *part.pooled, p, *paired, *best, *paper, part.contrast.says, verdict))
     return as_csv(pd.DataFrame(rows, columns=CSV))
 
 

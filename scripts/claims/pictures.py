@@ -7,29 +7,27 @@ import numpy as np
 import pandas as pd
 
 import recipes
-from scripts.claims.catalogue import TABLE2
+from scripts.claims.catalogue import NONE, table2
 from scripts.claims.network import MAIN
 from scripts.figures.charts import PAGE, PRINT, Line2D, plt, styles
 from scripts.grid.statistics import Interval, t_interval
 
 DPI = 150
-CAPTIONS = {
-    "errors": "Test error of the last epoch, mean and 95 % interval for comparing (pooled residual), grey: each seed; "
-    "beside it the paper's, with 95 % intervals of five runs. The axes span different errors.",
-    "sizes": "Test error by training images a class at equal steps, mean and 95 % interval for comparing; and less No "
-    "Mixup's, with its 95 % interval.",
-    "robustness": "Differences to No Mixup at the same seeds, with 95 % intervals (pooled residual).",
+ROBUST = {
+    "affine": "affine sets: error (points)",
+    "corruption": "corruptions: error (points)",
+    "fgsm": "FGSM: accuracy (points)",
 }
 
 
 def pictures(network):
     """{name: (frame, draw)} of the pictures that have data; draw() gives the figure."""
-    drawn = {}
-    for name, (frame_of, draw) in PICTURES.items():
-        frame = frame_of(network)
-        if len(frame):
-            drawn[name] = frame, functools.partial(draw, frame)
-    return drawn
+    drawn = {
+        "errors": (errors(network), draw_errors),
+        "sizes": (sizes(network), draw_sizes),
+        "robustness": (robustness(network), draw_robustness),
+    }
+    return {name: (frame, functools.partial(draw, frame)) for name, (frame, draw) in drawn.items() if len(frame)}
 
 
 def png(draw):
@@ -47,15 +45,14 @@ def png(draw):
 
 def errors(network):
     """Test error of every method: ours and the paper's, with intervals; seeds as text."""
-    model, values = network.additive("error", MAIN), network.values("error", MAIN)
-    table2, rows = TABLE2._replace(model=network.model), []
+    model, paper, rows = network.additive("error", MAIN), table2(network.model), []
     for method in network.design.methods:
         cell = method, ""
         if cell in model.values:
-            seeds = " ".join(f"{value:.2f}" for value in values[cell].values())
-            rows.append(("ours", method, len(values[cell]), *model.mean(cell)[:3], seeds))
-        if printed := table2.of(cell):
-            mean, deviation, runs = printed
+            seeds = " ".join(f"{value:.2f}" for value in model.values[cell].values())
+            rows.append(("ours", method, len(model.values[cell]), *model.mean(cell)[:3], seeds))
+        if cell in paper:
+            mean, deviation, runs = paper[cell]
             rows.append(("paper", method, runs, *t_interval(mean, deviation / runs**0.5, runs - 1)[:3], ""))
     frame = pd.DataFrame(rows, columns=["whose", "method", "n", "mean", "low", "high", "seeds"])
     return frame if (frame.whose == "ours").any() else frame[:0]
@@ -64,13 +61,12 @@ def errors(network):
 def sizes(network):
     """Test error by method and images a class, and its difference to No Mixup's."""
     model, rows = network.additive("error", ("size",)), []
-    for cell in network.rows.get("size", ()):
-        method, variant = cell
-        images, epochs = map(int, variant.split("x"))
-        error, apart = model.mean(cell), model.contrast({cell: 1, ("none", variant): -1})
+    for method, size in network.rows.get("size", ()):
+        images, epochs = map(int, size.split("x"))
+        error, apart = model.mean((method, size)), model.contrast({(method, size): 1, (NONE, size): -1})
         if np.isfinite(error.mean):
-            apart = apart if method != "none" else Interval()
-            rows.append((method, images, epochs, len(model.values[cell]), *error[:3], *apart[:3]))
+            apart = apart if method != NONE else Interval()
+            rows.append((method, images, epochs, len(model.values[method, size]), *error[:3], *apart[:3]))
     columns = ["method", "images", "epochs", "n", "mean", "low", "high", "to_none", "to_none_low", "to_none_high"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -81,17 +77,10 @@ def robustness(network):
     for measure, words in ROBUST.items():
         model = network.additive(measure, MAIN)
         for method in network.design.methods:
-            mean, low, high, _ = model.contrast({(method, ""): 1, ("none", ""): -1})
-            if method != "none" and np.isfinite(mean):
+            mean, low, high, _ = model.contrast({(method, ""): 1, (NONE, ""): -1})
+            if method != NONE and np.isfinite(mean):
                 rows.append((words, method, len(model.values[method, ""]), mean, low, high))
     return pd.DataFrame(rows, columns=["measure", "method", "n", "mean", "low", "high"])
-
-
-ROBUST = {
-    "affine": "affine sets: error (points)",
-    "corruption": "corruptions: error (points)",
-    "fgsm": "FGSM: accuracy (points)",
-}
 
 
 # ---- drawing ----
@@ -104,7 +93,7 @@ def whiskers(axis, rows):
         row = next(rows[rows.method == method].itertuples())
         axis.vlines(place, row.low, row.high, color=looks[method].color, linewidth=1.2)
         axis.plot(place, row.mean, **looks[method].line() | {"linestyle": "none"})
-        for value in str(getattr(row, "seeds", "")).split():
+        for value in getattr(row, "seeds", "").split():
             axis.plot(place + 0.2, float(value), ".", color="0.5", markersize=3)
     names = [recipes.printed(method) for method in looks]
     axis.set_xticks(range(len(names)), names, fontsize=6.5, rotation=35, ha="right", rotation_mode="anchor")
@@ -123,16 +112,15 @@ def draw_errors(frame):
 def draw_sizes(frame):
     """A line a method over images a class: errors, and differences to No Mixup."""
     figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.8), layout="constrained")
-    places, looks = sorted(set(frame.images)), styles(frame.method)
-    for axis, column, label in zip(axes, ("", "to_none"), ("test error (%)", "less No Mixup's (points)")):
-        low, high = f"{column}_low".strip("_"), f"{column}_high".strip("_")
+    epochs, looks = dict(sorted(zip(frame.images, frame.epochs))), styles(frame.method)
+    panels = (("mean", "low", "high"), "test error (%)"), (frame.columns[-3:], "less No Mixup's (points)")
+    for axis, ((mean, low, high), label) in zip(axes, panels):
         for number, (method, look) in enumerate(looks.items()):
             rows = frame[frame.method == method].sort_values("images")
-            x = [places.index(images) + 0.08 * (number - (len(looks) - 1) / 2) for images in rows.images]
+            x = [[*epochs].index(images) + 0.08 * (number - (len(looks) - 1) / 2) for images in rows.images]
             axis.vlines(x, rows[low], rows[high], color=look.color, linewidth=1.2)
-            axis.plot(x, rows[column or "mean"], **look.line())
-        epochs = dict(zip(frame.images, frame.epochs))
-        axis.set_xticks(range(len(places)), [f"{images}\n({epochs[images]} epochs)" for images in places])
+            axis.plot(x, rows[mean], **look.line())
+        axis.set_xticks(range(len(epochs)), [f"{images}\n({count} epochs)" for images, count in epochs.items()])
         axis.set(xlabel="training images a class", ylabel=label)
         axis.grid(axis="y")
     handles = [Line2D([], [], label=recipes.printed(method), **look.line()) for method, look in looks.items()]
@@ -142,19 +130,11 @@ def draw_sizes(frame):
 
 def draw_robustness(frame):
     """A panel an evaluation."""
-    measures = list(dict.fromkeys(frame.measure))
-    size = {"figsize": (PAGE, 2.6), "layout": "constrained", "squeeze": False}
-    figure, axes = plt.subplots(1, len(measures), **size)
+    measures = frame.measure.unique()
+    figure, axes = plt.subplots(1, len(measures), figsize=(PAGE, 2.6), layout="constrained", squeeze=False)
     for axis, measure in zip(axes[0], measures):
         whiskers(axis, frame[frame.measure == measure])
         axis.axhline(0, color="black", linewidth=0.6)
         axis.set(title=measure)
     axes[0, 0].set_ylabel("less No Mixup's")
     return figure
-
-
-PICTURES = {
-    "errors": (errors, draw_errors),
-    "sizes": (sizes, draw_sizes),
-    "robustness": (robustness, draw_robustness),
-}

@@ -10,8 +10,9 @@
 A record stands for its run: scripts/study.py does not train again what has one.
 """
 
+import functools
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ import data
 import recipes
 from engine.files import BadInput, make_folder, write_whole
 from engine.runs import in_this_format
+from scripts.claims import measures
 
 FILE = "records.jsonl"
 DIGITS = 6  # of the numbers of evaluations
@@ -36,10 +38,10 @@ class RunRecord:
     evaluations: dict = field(default_factory=dict)
     diversity: list = field(default_factory=list)
 
-    @property
-    def seed(self):
-        """The run's seed."""
-        return self.result["seed"]
+    @functools.cached_property
+    def numbers(self):
+        """{measure: number} (see measures.py)."""
+        return measures.numbers(self.result, self.evaluations, self.diversity)
 
 
 class StudyRecords:
@@ -48,7 +50,7 @@ class StudyRecords:
     runs: {recipe as text: RunRecord}; rows(record) says where the study's tables show a run.
     """
 
-    def __init__(self, scale, runs=()):
+    def __init__(self, scale):
         self.scale, self.design = scale, recipes.DESIGNS[scale]
         self.seeds = {}  # how many each of these is to have
         self.shown = {}  # {recipe without seed and free fields, as text: [(part, model, method, variant), ...]}
@@ -59,8 +61,6 @@ class StudyRecords:
                     self.shown.setdefault(key, []).append((part, model, row.method, row.variant))
                     self.seeds[key] = max(row.seeds, self.seeds.get(key, 0))
         self.runs, self.common = {}, {"classes": data.FACTS["cifar100"].num_classes}  # what all runs have alike
-        for record in runs:
-            self.add(record, f"the study {scale}")
 
     def _key(self, recipe):
         return as_key({name: value for name, value in recipe.items() if name not in ("seed", *self.design.free)})
@@ -72,23 +72,22 @@ class StudyRecords:
         """
         recipe = record.result["recipe"]
         if self._key(recipe) not in self.shown:
-            raise BadInput(f"{where}: {record.result['method']}, seed {record.seed}, {self._stranger(recipe)}")
+            run = f"{record.result['method']}, seed {record.result['seed']}"
+            raise BadInput(f"{where}: {run}, has another recipe than the study {self.scale} ({self._nearest(recipe)})")
         for name in ("classes", "digest", *self.design.free):
             value = record.result.get(name, recipe.get(name))
             if value is not None and self.common.setdefault(name, value) != value:
                 raise BadInput(f"{where}: {name} {value}, the study's is {self.common[name]}: give another --out")
-        key = as_key(recipe)
-        before = self.runs.get(key)
+        before = self.of(recipe)
         if before is None or len(before.evaluations) <= len(record.evaluations):
-            self.runs[key] = record
+            self.runs[as_key(recipe)] = record
 
-    def _stranger(self, recipe):
-        """What of a recipe no row of the study has, in words: against the row that is nearest."""
+    def _nearest(self, recipe):
+        """What a recipe has other than the nearest row, in words."""
         rows = [json.loads(key) for key, places in self.shown.items() if places[0][2] == recipe.get("method")]
         open_fields = {name: recipe[name] for name in ("seed", *self.design.free) if name in recipe}
         words = [recipes.differences(recipe, row | open_fields) for row in rows]
-        nearest = min(words, key=lambda text: text.count(","), default="a method that it has not")
-        return f"has another recipe than the study {self.scale} ({nearest})"
+        return min(words, key=lambda text: text.count(","), default="a method that it has not")
 
     def __iter__(self):
         return iter(self.runs.values())
@@ -114,7 +113,7 @@ class StudyRecords:
     def in_order(self):
         """The records seed by seed, and as the tables have them."""
         order = {key: place for place, key in enumerate(self.shown)}
-        return sorted(self, key=lambda record: (record.seed, order[self._key(record.result["recipe"])]))
+        return sorted(self, key=lambda record: (record.result["seed"], order[self._key(record.result["recipe"])]))
 
 
 def trained(scale):
@@ -166,8 +165,7 @@ def write(folder, records):
     """Write the file of a StudyRecords, whole. Raises BadInput or RunFailed where the folder cannot be written."""
     make_folder(folder, "--records")
     lines = [
-        {"scale": records.scale, "result": record.result, "evaluations": record.evaluations}
-        | {"diversity": rounded(record.diversity)}
+        {"scale": records.scale} | asdict(record) | {"diversity": rounded(record.diversity)}
         for record in records.in_order()
     ]
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
@@ -189,22 +187,22 @@ def read(folder, scale=None):
         where = f"{path}, line {number}"
         try:
             line = json.loads(text)
-            line["result"] = in_this_format(line["result"], where)
-            named, record = line["scale"], RunRecord(*(line[name] for name in RunRecord.__dataclass_fields__))
-            checked(record)
+            named = line["scale"]
+            record = RunRecord(in_this_format(line["result"], where), line["evaluations"], line["diversity"])
+            require_shape(record)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise BadInput(f"{where} is damaged ({error}): remove it to train that run anew") from error
-        wanted = scale or (records.scale if records is not None else named)
-        if named != wanted or named not in recipes.DESIGNS:
+        wanted = scale or (records.scale if records else named)
+        if named != wanted or named not in tuple(recipes.DESIGNS):
             raise BadInput(f"{where} is of the study {named}, not {wanted}; there are {', '.join(recipes.DESIGNS)}")
-        records = StudyRecords(named) if records is None else records
+        records = records or StudyRecords(named)
         records.add(record, where)
     if records is None:
         raise BadInput(f"{path} is empty: scripts/study.py collects records")
     return records
 
 
-def checked(record):
+def require_shape(record):
     """Raise TypeError, KeyError or ValueError unless a record has the shape that is read."""
     result = record.result
     for name in ("dataset", "model", "method", "seed"):
@@ -212,12 +210,8 @@ def checked(record):
             raise ValueError(f"{name} {result[name]} with a recipe of {result['recipe'][name]}")
     if unknown := [kind for kind in record.evaluations if kind not in KINDS]:
         raise ValueError(f"an evaluation {unknown[0]}")
-    names = ("last_epoch_test_error", "last_epoch_test_nll", "last_epoch_test_ece")
-    names += ("test_error", "test_nll", "test_ece", "seconds", "classes")
-    numbers = [result[name] for name in names] + [result["images"][name] for name in ("train", "val", "test")]
-    for kept in record.evaluations.values():
-        numbers += [kept["seconds"], kept["images"], len(kept["setting"])]
-        numbers += [case["error"] for case in kept["cases"].values()]
-    numbers += [mean for _, _, mean in record.diversity]
-    if not all(isinstance(value, (int, float)) for value in numbers):
+    numbers = [*record.numbers.values(), result["seconds"], result["classes"]]
+    numbers += [result["images"][part] for part in ("train", "val", "test")]
+    numbers += [number for kept in record.evaluations.values() for number in (kept["seconds"], len(kept["setting"]))]
+    if not all(isinstance(number, (int, float)) for number in numbers):
         raise TypeError("text where a number belongs")

@@ -4,7 +4,6 @@ import pandas as pd
 
 import recipes
 from scripts.claims.measures import MEASURES
-from scripts.claims.network import MAIN
 from scripts.claims.records import trained
 from scripts.grid import comparison
 from scripts.grid.grids import Cell
@@ -16,45 +15,33 @@ EVALUATED = {"affine": "lower", "corruption": "lower"} | dict.fromkeys(
 
 def comparisons(network):
     """{title: comparison (see scripts/grid/comparison.py)} of the parts with runs, and of the methods' evaluations."""
-    parts, frames = trained(network.scale), {}
-    for part, table in parts.items():
-        numbers = {
-            metric: {
-                cell: {seed: record.result[metric.name] for seed, record in runs.items()}
-                for cell, runs in network.cells((part,)).items()
-            }
-            for metric in table.metrics
-        }
-        wanted = {(row.method, row.variant): row.seeds for row in table.rows}
-        frames[table.title] = compared(network, table.rows, numbers, wanted)
-    rows = parts["methods"].rows
+    frames = {table.title: compared(network, part, table.metrics) for part, table in trained(network.scale).items()}
     for measure, better in EVALUATED.items():
         metric = recipes.Metric(measure, MEASURES[measure].words, better=better)
-        wanted = {(row.method, row.variant): network.wanted((row.method, row.variant), measure) for row in rows}
-        frames[f"Evaluated: {metric.heading}"] = compared(
-            network, rows, {metric: network.values(measure, MAIN)}, wanted
-        )
+        frames[f"Evaluated: {metric.heading}"] = compared(network, "methods", [metric])
     return {title: frame for title, frame in frames.items() if frame.n.any()}
 
 
-def compared(network, rows, numbers, wanted):
-    """The comparison of {Metric: {(method, variant): {seed: value}}}; wanted: {(method, variant): seeds}."""
-    place = "cifar100", network.model
-    runs = [
-        (*place, *cell, seed, metric.name, value)
-        for metric, values in numbers.items()
-        for cell, by_seed in values.items()
-        for seed, value in by_seed.items()
+def compared(network, part, metrics):
+    """The comparison of a part's rows; metrics: recipes.Metrics of train.py's results, or an evaluated measure."""
+    place, rows = ("cifar100", network.model), network.rows[part]
+    values = [
+        (*place, *cell, seed, metric.name, numbers[metric.name])
+        for cell, runs in network.cells[part,].items()
+        for seed, record in runs.items()
+        for metric in metrics
+        if metric.name in (numbers := record.result | record.numbers)
     ]
-    frame = pd.DataFrame(runs, columns=[*comparison.CELL, "seed", "metric", "value"])
-    cells = {Cell(*place, row.method, row.variant): row for row in rows}
-    return comparison.compare(cells, list(numbers), frame, {}, {cell: wanted[cell[2:]] for cell in cells})
+    frame = pd.DataFrame(values, columns=[*comparison.CELL, "seed", "metric", "value"])
+    measure = metrics[0].name if metrics[0].name in MEASURES else "error"
+    wanted = {Cell(*place, *cell): network.wanted(cell, measure) for cell in rows}
+    return comparison.compare({Cell(*place, *cell): row for cell, row in rows.items()}, metrics, frame, {}, wanted)
 
 
 def markdown(network):
     """tables.md."""
     texts = [comparison.markdown(comparison.Header("", title), frame) for title, frame in comparisons(network).items()]
-    return f"# The study's tables: {network.name}\n\n" + "\n".join(texts)
+    return f"# The study's tables: {network.scale}, {recipes.printed(network.model)}\n\n" + "\n".join(texts)
 
 
 def csv(network):
