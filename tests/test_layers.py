@@ -19,7 +19,6 @@ LINES = 400
 LONGER = {
     "tests/test_eval_corruption.py",
     "tests/test_figures.py",
-    "tests/test_report.py",
     "tests/test_tables.py",
 }
 
