@@ -85,6 +85,18 @@ def evaluated_demo(tmp_path, monkeypatch):
     return make
 
 
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that scripts/figures draws in the test, in order, kept open until its end."""
+    from scripts.figures import charts
+
+    kept = []
+    monkeypatch.setattr(charts.plt, "close", kept.append)
+    yield kept
+    monkeypatch.undo()
+    charts.plt.close("all")
+
+
 @pytest.fixture(scope="session", params=["cifar100", "tiny_imagenet"])
 def real_checkpoint(request, tmp_path_factory):
     """(checkpoint of a short training on real images, folder of the images), where PATCHUP_DATA names one."""

@@ -11,21 +11,21 @@ from PIL import Image
 
 from engine.files import ROOT
 from regularizers.patchup import adjusted_gamma, block_mask
-from scripts.figures import charts, demo_figures, diversity, illustrations, panels, scenes
+from scripts.figures import diversity, illustrations, panels, scenes
+from scripts.figures.draws import Draws
 
 TINY = ("--dataset", "digits", "--model", "preactresnet18", "--width", "4")
 LAYER = illustrations.LAYER
 
 
-def scene_from(tmp_path, *given):
-    """The Scene of a command line."""
-    arguments = ["figure1", *given, "--data-dir", str(tmp_path), "--device", "cpu", "--workers", "0"]
-    return scenes.scene_of(illustrations.parser().parse_args(arguments))
+def scene_with(tmp_path, seed=0, model="preactresnet18"):
+    """The Scene of a small untrained network on the digits."""
+    return scenes.scene_of(seed, tmp_path, "cpu", network={"dataset": "digits", "model": model, "width": 4})
 
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
-    return scene_from(tmp_path_factory.mktemp("images"), *TINY)
+    return scene_with(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(autouse=True)
@@ -33,16 +33,6 @@ def fewer_draws(monkeypatch):
     """Enough to choose from here."""
     monkeypatch.setattr(illustrations, "KEYS", 100)
     monkeypatch.setattr(illustrations, "BOX_DRAWS", 800)
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """The figures drawn in the test, kept open until its end."""
-    kept = []
-    monkeypatch.setattr(charts.plt, "close", kept.append)
-    yield kept
-    monkeypatch.undo()
-    charts.plt.close("all")
 
 
 def shown(axis):
@@ -62,35 +52,33 @@ def draw(out, *given):
 def test_the_mask_is_the_one_that_mixes_and_its_seeds_make_it(scene, method):
     x, y = scene.batch(2)
     h = scene.states(x, LAYER)
-    regularizer = scene.regularizer(method, LAYER)
-    key = next(scenes.paired_keys(regularizer, scene.keys(), x, y))
-    mask = scenes.mask_of(regularizer, key, LAYER, h, x, y)
-    mixed = demo_figures.mixed(regularizer, key, LAYER, h, x, y)
+    draws = scene.draws(method, LAYER, x, y, h)
+    key = next(draws.paired(scene.keys()))
+    mask, mixed, lam = draws.mask(key), draws.mixed(key), draws.regularizer.lam
     assert 0.2 < mask.float().mean() < 0.8
     assert torch.equal(mixed[0][mask], h[0][mask])
-    altered = regularizer.lam * h[0] + (1 - regularizer.lam) * h[1]
+    altered = lam * h[0] + (1 - lam) * h[1]
     assert torch.allclose(mixed[0][~mask], altered[~mask], atol=1e-5)
     seeds = scenes.seeds_of(scene, method, key, LAYER, h, x, y)
     assert torch.equal(block_mask(seeds[None], 7)[0], mask)
-    wanted = adjusted_gamma(regularizer.gamma, 7, *h.shape[2:])
+    wanted = adjusted_gamma(draws.regularizer.gamma, 7, *h.shape[2:])
     assert seeds.float().mean().item() == pytest.approx(wanted, rel=0.5)
 
 
 def test_paired_keys_leave_nobody_alone(scene):
-    x, y = scene.batch(4)
-    hard = scene.regularizer("patchup_hard", LAYER)
-    keys = list(scenes.paired_keys(hard, itertools.islice(scene.keys(), 60), x, y))
+    draws = scene.draws("patchup_hard", LAYER, *scene.batch(4))
+    keys = list(draws.paired(itertools.islice(scene.keys(), 60)))
     assert 0 < len(keys) < 60
     for key in keys:
-        demo_figures.mixed(hard, key, LAYER, x, x, y)
-        assert (hard.partner != torch.arange(4)).all()
+        draws.mixed(key)
+        assert (draws.regularizer.partner != torch.arange(4)).all()
 
 
 def test_batches_follow_the_seed_and_hold_the_images_as_they_are(scene, tmp_path):
     x, y = scene.batch(8)
     again, _ = scene.batch(8)
     other, _ = scene.batch(8, 1)
-    elsewhere, _ = scene_from(tmp_path, *TINY, "--seed", "1").batch(8)
+    elsewhere, _ = scene_with(tmp_path, seed=1).batch(8)
     assert torch.equal(x, again) and not torch.equal(x, other) and not torch.equal(x, elsewhere)
     pool = scene.datasets.train.pool
     pixels = (scene.pixels(x) * 255).round().astype(np.uint8).transpose(0, 3, 1, 2)
@@ -113,48 +101,46 @@ def test_samples_are_normalised_with_their_whole_batch(scene):
 
 
 def test_figure1_shows_what_the_mask_keeps_and_what_it_takes(scene, tmp_path, drawn):
-    found = illustrations.operation(scene, LAYER)
-    one, other = found.maps
-    assert (found.hard == np.where(found.mask, one, other)).all()
-    assert found.soft == pytest.approx(np.where(found.mask, one, found.lam * one + (1 - found.lam) * other), abs=1e-5)
-    assert 0.2 < 1 - found.mask.mean() < 0.5 and 0.2 < found.lam < 0.6
+    example = illustrations.operation(scene, LAYER)
+    one, other = example.maps
+    soft = np.where(example.mask, one, example.lam * one + (1 - example.lam) * other)
+    assert (example.hard == np.where(example.mask, one, other)).all()
+    assert example.soft == pytest.approx(soft, abs=1e-5)
+    assert 0.2 < 1 - example.mask.mean() < 0.5 and 0.2 < example.lam < 0.6
     assert not np.allclose(one, other)
 
     text = illustrations.figure1(scene, LAYER, tmp_path / "figure1")
-    by_title = {axis.get_title(): axis for axis in drawn[0].axes}
-    hard, soft, x1, x2, mask = (
-        shown(by_title[name]) for name in ("Hard PatchUp", "Soft PatchUp", "$X_1$", "$X_2$", "mask $M$")
-    )
-    assert (hard == np.where(found.mask, x1, x2)).all()
-    assert (soft == x1)[found.mask].all() and not (soft == x1)[~found.mask].all()
-    assert ((mask == 1) == found.mask).all()
+    axes = {axis.get_title(): axis for axis in drawn[0].axes}
+    hard, soft, x1, x2 = (shown(axes[name]) for name in ("Hard PatchUp", "Soft PatchUp", "$X_1$", "$X_2$"))
+    assert (hard == np.where(example.mask, x1, x2)).all()
+    assert (soft == x1)[example.mask].all() and not (soft == x1)[~example.mask].all()
+    assert ((shown(axes["mask $M$"]) == 1) == example.mask).all()
     assert "gamma 0.5" in text and "blocks of 7" in text and "untrained, seed 0" in text
-    edges = by_title["Hard PatchUp"].collections[0].get_segments()
-    assert len(edges) == len(panels.edges(~found.mask))
+    assert len(axes["Hard PatchUp"].collections[0].get_segments()) == len(panels.edges(~example.mask))
 
 
 def test_figure3_swaps_equal_boxes_over_background_and_objects(scene, tmp_path, drawn):
-    found = illustrations.cutmix_boxes(scene)
+    example = illustrations.cutmix_boxes(scene)
     inside = []
-    for (y1, y2, x1, x2), mixed, target in zip(found.boxes, found.mixed, found.targets):
-        expected = found.images.copy()
-        expected[:, y1:y2, x1:x2] = found.images[::-1, y1:y2, x1:x2]
+    for (y1, y2, x1, x2), mixed, target in zip(example.boxes, example.mixed, example.targets):
+        expected = example.images.copy()
+        expected[:, y1:y2, x1:x2] = example.images[::-1, y1:y2, x1:x2]
         assert mixed == pytest.approx(expected, abs=1e-6)
-        size = found.images.shape[1] * found.images.shape[2]
-        assert found.kept == pytest.approx(1 - (y2 - y1) * (x2 - x1) / size)
-        for sample, (own, partner) in enumerate((found.labels, found.labels[::-1])):
-            assert target[sample, own] == pytest.approx(found.kept)
-            assert target[sample, partner] == pytest.approx(1 - found.kept)
-        inside.append([illustrations.standing_out(image)[y1:y2, x1:x2].sum() for image in found.images])
-    assert found.labels[0] != found.labels[1] and found.boxes[0] != found.boxes[1]
+        size = example.images.shape[1] * example.images.shape[2]
+        assert example.kept == pytest.approx(1 - (y2 - y1) * (x2 - x1) / size)
+        for sample, (label, partner) in enumerate((example.labels, example.labels[::-1])):
+            assert target[sample, label] == pytest.approx(example.kept)
+            assert target[sample, partner] == pytest.approx(1 - example.kept)
+        inside.append([illustrations.standing_out(image)[y1:y2, x1:x2].sum() for image in example.images])
+    assert example.labels[0] != example.labels[1] and example.boxes[0] != example.boxes[1]
     assert max(inside[0]) < 0.1 < 0.3 < min(inside[1])
 
     illustrations.figure3(scene, LAYER, tmp_path / "figure3")
     axes = drawn[0].axes
     assert [len(axis.patches) for axis in axes] == [2, 1, 1] * 2
-    assert f"{found.kept:.2f} · {scene.names[found.labels[0]]}\n" in axes[1].get_xlabel()
+    assert f"{example.kept:.2f} · {scene.names[example.labels[0]]}\n" in axes[1].get_xlabel()
     assert axes[1].get_xlabel() == axes[2].get_xlabel(), "both swaps have one target"
-    assert shown(axes[2]) == pytest.approx(found.mixed[1, 0])
+    assert shown(axes[2]) == pytest.approx(example.mixed[1, 0])
 
 
 def test_figure7_has_the_originals_above_their_mixtures(scene, tmp_path, drawn):
@@ -187,8 +173,7 @@ def test_figure8_has_masks_of_boxes_and_of_blocks(scene, tmp_path, drawn):
 
 
 def test_figure9_has_seeds_in_the_middle_of_blocks_at_every_layer(tmp_path, drawn):
-    wide = scene_from(tmp_path, "--dataset", "digits", "--model", "wrn28_10", "--width", "4")
-    illustrations.figure9(wide, LAYER, tmp_path / "figure9")
+    illustrations.figure9(scene_with(tmp_path, model="wrn28_10"), LAYER, tmp_path / "figure9")
     grid = np.array(drawn[0].axes).reshape(3, illustrations.SHOWN)
     for row, size in zip(grid, (7, 7, 5)):
         assert row[0].texts[0].get_text().endswith(f"block {size}")
@@ -206,10 +191,10 @@ def test_figure9_has_seeds_in_the_middle_of_blocks_at_every_layer(tmp_path, draw
 def test_edges_are_the_borders_of_the_altered_pixels():
     altered = np.zeros((3, 4), bool)
     altered[0, 0] = altered[1, 2] = altered[1, 3] = True
-    found = {tuple(map(tuple, edge)) for edge in panels.edges(altered)}
-    assert len(found) == 4 + 6
-    assert ((-0.5, -0.5), (0.5, -0.5)) in found and ((3.5, 0.5), (3.5, 1.5)) in found
-    assert ((2.5, 0.5), (2.5, 1.5)) not in found
+    edges = {tuple(map(tuple, edge)) for edge in panels.edges(altered)}
+    assert len(edges) == 4 + 6
+    assert ((-0.5, -0.5), (0.5, -0.5)) in edges and ((3.5, 0.5), (3.5, 1.5)) in edges
+    assert ((2.5, 0.5), (2.5, 1.5)) not in edges
 
 
 @pytest.mark.parametrize("pixels, columns", [(8, 8), (32, 3), (64, 8), (224, 8), (500, 8)])
@@ -253,49 +238,46 @@ def test_the_nearest_segment_is_that_of_a_search():
 
 
 def test_manifold_mixup_stays_on_the_segments_and_patchup_does_not(scene, monkeypatch):
-    monkeypatch.setattr(diversity, "BATCH", 12)
-    monkeypatch.setattr(diversity, "BATCHES", 3)
-    monkeypatch.setattr(diversity, "DRAWS", 16)
-    found = diversity.measurements(scene, LAYER)
-    manifold, soft, hard = (found[method] for method in diversity.METHODS)
-    assert all(len(values) == 3 for measures in found.values() for values in measures.values())
+    for name, value in (("BATCH", 12), ("BATCHES", 3), ("DRAWS", 16)):
+        monkeypatch.setattr(diversity, name, value)
+    numbers = diversity.measurements(scene, LAYER)
+    manifold, soft, hard = (numbers[method] for method in diversity.METHODS)
+    assert all(len(values) == 3 for measures in numbers.values() for values in measures.values())
     assert max(manifold["distance"]) < 1e-5
     assert manifold["dimensions"] == pytest.approx([1] * 3, abs=1e-4)
     for other in (soft, hard):
         assert min(other["distance"]) > 0.05 and min(other["dimensions"]) > 1.3
-    mean = {method: {name: np.mean(values) for name, values in found[method].items()} for method in found}
-    assert mean["patchup_hard"]["distance"] > mean["patchup_soft"]["distance"]
-    for measures in mean.values():
-        assert 0 < measures["displacement"] < 1 and measures["to_own"] > 0 and measures["to_partner"] < 1
-    assert found == diversity.measurements(scene, LAYER), "the same seed, the same numbers"
+    assert np.mean(hard["distance"]) > np.mean(soft["distance"])
+    for measures in numbers.values():
+        mean = {name: np.mean(values) for name, values in measures.items()}
+        assert 0 < mean["displacement"] < 1 and mean["to_own"] > 0 and mean["to_partner"] < 1
+    assert numbers == diversity.measurements(scene, LAYER), "the same seed, the same numbers"
 
 
 def test_displacement_and_cosines_of_a_known_mixture(scene):
     """ManifoldMixup moves every state by 1 - lambda of the way."""
     x, y = scene.batch(6)
     h = scene.states(x, LAYER)
-    manifold = scene.regularizer("manifold_mixup", LAYER)
-    found = diversity.measure(manifold, LAYER, h, x, y, scene.keys())
+    draws, keys = scene.draws("manifold_mixup", LAYER, x, y, h), scene.keys()
+    numbers = diversity.measure(draws, scene.keys())
+    diversity.pair_draws(Draws(draws.regularizer, LAYER, h[:2], x[:2], y[:2]), keys, diversity.DRAWS)
     lams, cosines = [], []
-    keys = scene.keys()
-    diversity.pair_draws(manifold, LAYER, h[:2], x[:2], y[:2], keys, diversity.DRAWS)
     for key in itertools.islice(keys, diversity.BATCH_DRAWS):
-        states = demo_figures.mixed(manifold, key, LAYER, h, x, y)
-        lams.append(manifold.lam)
-        others = [i for i, j in enumerate(manifold.partner.tolist()) if i != j]
-        own = [(states[i].ravel() @ h[i].ravel() / states[i].norm() / h[i].norm()).item() for i in others]
-        cosines.append(np.mean(own))
-    assert found["displacement"] == pytest.approx(1 - np.mean(lams), abs=1e-5)
-    assert found["to_own"] == pytest.approx(np.mean(cosines), abs=1e-5)
+        states = draws.mixed(key)[draws.moved].flatten(1)
+        start = h[draws.moved].flatten(1)
+        lams.append(draws.regularizer.lam)
+        cosines.append(((states * start).sum(1) / states.norm(dim=1) / start.norm(dim=1)).mean())
+    assert numbers["displacement"] == pytest.approx(1 - np.mean(lams), abs=1e-5)
+    assert numbers["to_own"] == pytest.approx(np.mean(cosines), abs=1e-5)
 
 
 def test_pooled_points_of_manifold_mixup_lie_on_the_lines(scene, tmp_path, drawn):
-    found = diversity.pooled(scene, LAYER)
-    assert len(set(found.channels)) == 3 and found.real.shape == (3, 3)
-    scale = np.linalg.norm(found.real[0] - found.real[1])
+    pools = diversity.pooled(scene, LAYER)
+    assert len(set(pools.channels)) == 3 and pools.real.shape == (3, 3)
+    scale = np.linalg.norm(pools.real[0] - pools.real[1])
     distances = {
-        method: diversity.nearest_segment(torch.tensor(points), torch.tensor(found.real)).numpy() / scale
-        for method, points in found.interpolated.items()
+        method: diversity.nearest_segment(torch.tensor(points), torch.tensor(pools.real)).numpy() / scale
+        for method, points in pools.interpolated.items()
     }
     assert distances["manifold_mixup"].max() < 1e-4
     for method in ("patchup_soft", "patchup_hard"):
@@ -344,11 +326,11 @@ def test_a_figure_is_written_and_the_same_again(figure, tmp_path, capsys):
 def test_a_checkpoint_says_data_set_network_and_weights(tmp_path, train_tiny, capsys):
     train_tiny("mixup", seed=3, epochs=1, out=tmp_path / "runs")
     path = tmp_path / "runs/digits/preactresnet18/mixup/seed3.best.pt"
-    found = scene_from(tmp_path, "--checkpoint", str(path))
-    assert found.about == "PreActResNet18 of width 4 on digits (Input Mixup, seed 3)"
+    trained = scenes.scene_of(0, tmp_path, "cpu", checkpoint=path)
+    assert trained.about == "PreActResNet18 of width 4 on digits (Input Mixup, seed 3)"
     weights = torch.load(path, weights_only=True)["net"]
-    assert all(torch.equal(value, weights[name]) for name, value in found.net.state_dict().items())
-    assert found.regularizer("patchup_hard", LAYER).gamma == 0.5, "the paper's, whatever the run's method"
+    assert all(torch.equal(value, weights[name]) for name, value in trained.net.state_dict().items())
+    assert trained.regularizer("patchup_hard", LAYER).gamma == 0.5, "the paper's, whatever the run's method"
     assert draw(tmp_path, "figure1", "--checkpoint", str(path)) == 0
     assert "Input Mixup, seed 3" in capsys.readouterr().out
 

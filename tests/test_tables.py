@@ -430,7 +430,7 @@ def test_own_shares_are_what_the_mixing_kept(method, k, tmp_path):
     with torch.no_grad():
         h = x if k == 0 else net.stages[0](x)
     regularizer = demo_figures.regularizer_at(recipe, method, k)
-    mixed, own = demo_figures.mixed_and_own(regularizer, k, h, x, y, net)
+    mixed, own = demo_figures.mixed_and_kept(demo_figures.Draws(regularizer, k, h, x, y, net))
     assert mixed.shape == own.shape == (demo_figures.SHOWN, *h.shape[1:])
     assert 0 < own.mean() < 1
     if method in ("cutout", "dropblock"):

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import torch
 
-import data
 import recipes
 from scripts.figures.charts import plt, save, styles
+from scripts.figures.draws import Draws, regularizer_at, to_pixels
 
 SHOWN = 6  # samples of a batch
 BATCH = 20
@@ -49,7 +49,7 @@ def error_curves(logs, path):
 
 
 def mixed_batch(recipe, datasets, net, path):
-    """One batch as every method mixes it, with its labels, and which share of every feature is still the sample's own.
+    """One batch as every method mixes it, with its labels, and which share of every feature each sample keeps.
 
     At layer 0 the images; at layer 1 the first channel of conv1's output, and that channel's mask. Every method has the
     hyper-parameters of the recipe's data set and network.
@@ -66,9 +66,9 @@ def mixed_batch(recipe, datasets, net, path):
         with torch.no_grad():
             h = x if k == 0 else net.stages[0](x)
         regularizer = regularizer_at(recipe, method, k)
-        batch, kept = mixed_and_own(regularizer, k, h, x, y, net)
+        mixed, kept = mixed_and_kept(Draws(regularizer, k, h, x, y, net))
         labels = [shares(target, datasets.classes) for target in regularizer.target[:SHOWN]]
-        draw_row(row[:SHOWN], to_pixels(batch, datasets) if k == 0 else stretched(batch[:, :1]), labels)
+        draw_row(row[:SHOWN], to_pixels(mixed, datasets) if k == 0 else stretched(mixed[:, :1]), labels)
         draw_row(row[SHOWN:], kept[:, :1])
         label = f"{recipes.printed(method)}, {'input' if k == 0 else 'conv1'}"
         row[0].set_ylabel(label, rotation=0, ha="right", va="center")
@@ -76,60 +76,18 @@ def mixed_batch(recipe, datasets, net, path):
     finish(figure, path)
 
 
-def regularizer_at(recipe, method, k, classes=None, **options):
-    """A method for the recipe's data set and network, made to act on every batch at layer k.
-
-    classes: their number (None: the data set's). options: hyper-parameters other than the paper's.
-    Raises recipes.RecipeError where the network has no such layer, or it cannot hold the method's blocks.
-    """
-    network = {name: getattr(recipe, name) for name in ("width", "stem", "stem_stride")}
-    if data.FACTS[recipe.dataset].image_size != recipe.image_size:
-        network["image_size"] = recipe.image_size
-    acting = recipes.applicable(method, {"prob": 1.0, "layers": (k,)})
-    recipe = recipes.resolve(recipe.dataset, recipe.model, method, **network, **acting, **options)
-    return recipes.regularizer(recipe, classes or data.FACTS[recipe.dataset].num_classes)
-
-
-def mixed(regularizer, key, k, h, x, y, net=None):
-    """The input h [B, C, H, W] of stage k of a batch x, y as the regularizer mixes it after the draw for a key."""
-    regularizer.seed(key)
-    regularizer.draw(x, y, net)
-    with torch.no_grad():
-        return regularizer.mix(k, h)
-
-
-def own_share(regularizer, key, i, k, h, x, y, net=None):
-    """The share of each feature of sample i that is its own after the draw for a key, [C, H, W] in [0, 1].
-
-    Mixing is linear in h for a given draw: repeated on a probe that is 1 in one sample and 0 in all others, it gives
-    that sample's share.
-    """
-    probe = torch.zeros_like(h)
-    probe[i] = 1
-    return mixed(regularizer, key, k, probe, x, y, net)[i].clamp(0, 1)  # DropBlock scales what it keeps
-
-
-def mixed_and_own(regularizer, k, h, x, y, net):
-    """h [B, C, H, W] mixed, and the share of each feature that is its sample's own, in [0, 1]; the first SHOWN of each.
+def mixed_and_kept(draws):
+    """The first SHOWN samples of a telling draw, mixed, and the share of each feature that they keep, in [0, 1].
 
     (A sample that is its own partner keeps all.)
     """
 
-    def kept(key, i):
-        return own_share(regularizer, key, i, k, h, x, y, net)
-
     def dullness(key):
-        share = kept(key, 0)
+        share = draws.share(key, 0)
         return abs(share.mean() - 0.6) - share.std()  # half and half at best, and not the same everywhere
 
     telling = min(range(KEYS), key=dullness)
-    return mixed(regularizer, telling, k, h, x, y, net)[:SHOWN], torch.stack([kept(telling, i) for i in range(SHOWN)])
-
-
-def to_pixels(x, datasets):
-    """Images [B, 3, H, W] in [0, 1] from normalised ones."""
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (datasets.mean, datasets.std))
-    return (x * std + mean).clamp(0, 1)
+    return draws.mixed(telling)[:SHOWN], torch.stack([draws.share(telling, i) for i in range(SHOWN)])
 
 
 def stretched(h):
@@ -140,8 +98,8 @@ def stretched(h):
 def shares(target, classes):
     """`62 % 3 + 38 % 8` for a mixed label [C], the largest share first; `3` for one that is whole."""
     order = [i for i in target.argsort(descending=True).tolist() if target[i] > 0]
-    mixed = [f"{100 * target[i]:.0f} % {classes[i]}" for i in order]
-    return " + ".join(mixed) if len(mixed) > 1 else f"{classes[order[0]]}"
+    parts = [f"{100 * target[i]:.0f} % {classes[i]}" for i in order]
+    return " + ".join(parts) if len(parts) > 1 else f"{classes[order[0]]}"
 
 
 def draw_row(axes, pictures, texts=()):

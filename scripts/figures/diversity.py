@@ -16,6 +16,7 @@ their own partners are left out.
 """
 
 import itertools
+import operator
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ from tqdm import tqdm
 import recipes
 from engine.files import write_json, write_whole
 from scripts.figures.charts import PAGE, STYLES, plt, withStroke, write
-from scripts.figures.demo_figures import mixed
+from scripts.figures.draws import Draws
 from scripts.figures.scenes import BATCH
 
 METHODS = ("manifold_mixup", "patchup_soft", "patchup_hard")
@@ -71,32 +72,25 @@ def nearest_segment(points, real):
     return (start - 2 * t * along + t**2 * length).clamp(min=0).amin(1).sqrt()
 
 
-def pair_draws(regularizer, k, h, x, y, keys, count):
-    """Count interpolations [count, ...] of the first state of h [2, ...] with the second; keys never end."""
-    mixtures = []
-    while len(mixtures) < count:
-        both = mixed(regularizer, next(keys), k, h, x, y)
-        if regularizer.partner[0] == 1:
-            mixtures.append(both[0])
-    return torch.stack(mixtures)
+def pair_draws(draws, keys, count):
+    """Count interpolations [count, ...] of the first of two states with the second; keys never end."""
+    return torch.stack([draws.mixed(key)[0] for key in itertools.islice(draws.paired(keys), count)])
 
 
-def measure(regularizer, k, h, x, y, keys):
-    """The MEASURES of one batch: images x, y with hidden states h [B, C, H, W]; keys: an iterator of draws' keys."""
-    pair = pair_draws(regularizer, k, h[:2], x[:2], y[:2], keys, DRAWS)
-    numbers = {"dimensions": [participation_ratio((pair - h[0]).flatten(1))]}
+def measure(draws, keys):
+    """The MEASURES of the Draws of one batch; keys: an iterator of draws' keys."""
+    h, regularizer = draws.h, draws.regularizer
+    two = Draws(regularizer, draws.k, h[:2], draws.x[:2], draws.y[:2])
+    numbers = {"dimensions": [participation_ratio((pair_draws(two, keys, DRAWS) - h[0]).flatten(1))]}
     real = h.flatten(1)
     scale = torch.pdist(real).mean().item()
     for key in itertools.islice(keys, BATCH_DRAWS):
-        states = mixed(regularizer, key, k, h, x, y).flatten(1)
-        partner = regularizer.partner
-        other = partner != torch.arange(len(h))
-        own, partners, states = real[other], real[partner[other]], states[other]
-        moved = (states - own).norm(dim=1) / (partners - own).norm(dim=1)
+        states, moved = draws.mixed(key).flatten(1), draws.moved
+        states, start, partners = states[moved], real[moved], real[regularizer.partner[moved]]
         values = {
             "distance": nearest_segment(states, real) / scale,
-            "displacement": moved,
-            "to_own": F.cosine_similarity(states, own),
+            "displacement": (states - start).norm(dim=1) / (partners - start).norm(dim=1),
+            "to_own": F.cosine_similarity(states, start),
             "to_partner": F.cosine_similarity(states, partners),
         }
         for name, value in values.items():
@@ -107,12 +101,11 @@ def measure(regularizer, k, h, x, y, keys):
 def measurements(scene, k):
     """{method: {measure: [a number for each of BATCHES]}} of a scene's network at layer k, with its images and seed."""
     numbers = {method: {name: [] for name in MEASURES} for method in METHODS}
-    regularizers = {method: scene.regularizer(method, k) for method in METHODS}
     for number in tqdm(range(BATCHES), "batches", leave=False, dynamic_ncols=True):
         x, y = scene.batch(BATCH, number)
         h = scene.states(x, k)
-        for method, regularizer in regularizers.items():
-            for name, value in measure(regularizer, k, h, x, y, scene.keys(number)).items():
+        for method in METHODS:
+            for name, value in measure(scene.draws(method, k, x, y, h), scene.keys(number)).items():
                 numbers[method][name].append(value)
     return numbers
 
@@ -136,10 +129,8 @@ def markdown(numbers):
     """The measurements as a table: a row a method, mean ± sample standard deviation over batches."""
     heads = [text.replace("\n", " ") for text in MEASURES.values()]
     lines = ["| | " + " | ".join(heads) + " |", "| --- |" + " ---: |" * len(heads)]
-    cells = {(row["method"], row["measure"]): row for row in rows(numbers)}
-    for method in numbers:
-        here = [cells[method, name] for name in MEASURES]
-        texts = [f"{c['mean']:.3f}" + ("" if c["std"] is None else f" ± {c['std']:.3f}") for c in here]
+    for method, cells in itertools.groupby(rows(numbers), key=operator.itemgetter("method")):
+        texts = [f"{c['mean']:.3f}" + ("" if c["std"] is None else f" ± {c['std']:.3f}") for c in cells]
         lines.append(f"| {recipes.printed(method)} | " + " | ".join(texts) + " |")
     return "\n".join(lines) + "\n"
 
@@ -186,11 +177,9 @@ def plane(scene, k):
     x, y, h = scene.samples(SHOWN, k)
     parts = [h.flatten(1)]
     for method in METHODS:
-        regularizer, states = scene.regularizer(method, k), []
-        for key in itertools.islice(scene.keys(), SHOWN_DRAWS):
-            after = mixed(regularizer, key, k, h, x, y)
-            states.append(after[regularizer.partner != torch.arange(len(h))].flatten(1))
-        parts.append(torch.cat(states))
+        draws = scene.draws(method, k, x, y, h)
+        states = [draws.mixed(key)[draws.moved] for key in itertools.islice(scene.keys(), SHOWN_DRAWS)]
+        parts.append(torch.cat(states).flatten(1))
     everything = torch.cat(parts).double()
     everything -= everything.mean(0)
     values, vectors = torch.linalg.eigh(everything @ everything.T)
@@ -256,10 +245,9 @@ def pooled(scene, k):
 
     interpolated = {}
     for method in METHODS:
-        regularizer, points = scene.regularizer(method, k), []
-        for key in itertools.islice(scene.keys(), POINT_DRAWS):
-            points.append(pool(mixed(regularizer, key, k, h, x, y))[regularizer.partner.numpy() != np.arange(STATES)])
-        interpolated[method] = np.concatenate(points)
+        draws = scene.draws(method, k, x, y, h)
+        states = [draws.mixed(key)[draws.moved] for key in itertools.islice(scene.keys(), POINT_DRAWS)]
+        interpolated[method] = pool(torch.cat(states))
     return Points(pool(h), interpolated, channels)
 
 

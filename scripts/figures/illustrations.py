@@ -30,9 +30,8 @@ from engine.files import ROOT, BadInput, make_folder
 from regularizers.cutmix import kept_fraction
 from scripts.figures import diversity
 from scripts.figures.charts import PRINT, Line2D, in_words, plt, write
-from scripts.figures.demo_figures import mixed
-from scripts.figures.panels import HALO, MARK, arrow, in_print, in_size, outline, sheet, show, show_mask
-from scripts.figures.scenes import clearest, mask_of, paired, paired_keys, scene_of, seeds_of
+from scripts.figures.panels import HALO, MARK, arrow, outline, sheet, show, show_mask
+from scripts.figures.scenes import clearest, scene_of, seeds_of
 
 KEYS = 400  # draws to choose a telling one from
 
@@ -56,22 +55,22 @@ class Operation(NamedTuple):
 
 def operation(scene, k):
     """An Operation at layer k by a draw that shows it well. Both variants have the mask of Hard PatchUp's gamma."""
-    hard = scene.regularizer("patchup_hard", k)
-    soft = scene.regularizer("patchup_soft", k, gamma=hard.gamma)
     x, y, h = scene.samples(2, k)
+    hard = scene.draws("patchup_hard", k, x, y, h)
+    gamma, block_size = hard.regularizer.gamma, hard.regularizer.block_size_at(k)
+    soft = scene.draws("patchup_soft", k, x, y, h, gamma=gamma)
     channel = clearest(h)
 
     def dullness(key):
-        if not (paired(hard, key, x, y) and paired(soft, key, x, y)):
-            return np.inf
-        altered = 1 - mask_of(hard, key, k, h, x, y)[channel].float().mean().item()
-        return abs(altered - 0.35) + abs(soft.lam.item() - 0.4)
+        altered = 1 - hard.mask(key)[channel].float().mean().item()
+        return abs(altered - 0.35) + abs(soft.regularizer.lam.item() - 0.4)
 
-    key = min(itertools.islice(scene.keys(), KEYS), key=dullness)
-    results = [mixed(variant, key, k, h, x, y)[0, channel].numpy() for variant in (hard, soft)]
-    mask = mask_of(hard, key, k, h, x, y)[channel].numpy()
-    setting = soft.lam.item(), channel, hard.gamma, hard.block_size_at(k)
-    return Operation(scene.pixels(x), h[:, channel].numpy(), mask, *results, *setting)
+    keys = soft.paired(hard.paired(itertools.islice(scene.keys(), KEYS)))
+    key = min(keys, key=dullness)
+    mask = hard.mask(key)[channel].numpy()
+    results = [variant.mixed(key)[0, channel].numpy() for variant in (hard, soft)]
+    lam = soft.regularizer.lam.item()
+    return Operation(scene.pixels(x), h[:, channel].numpy(), mask, *results, lam, channel, gamma, block_size)
 
 
 def figure1(scene, k, path):
@@ -137,17 +136,17 @@ def cutmix_boxes(scene):
     x, y = scene.batch(CANDIDATES)
     best = np.argsort([-crowded(image) for image in scene.pixels(x)], kind="stable")[:STANDING_OUT]
     x, y = x[best], y[best]
-    cutmix, pixels = scene.regularizer("cutmix", 0), scene.pixels(x)
-    draws = {}  # keys of boxes
-    for key in paired_keys(cutmix, itertools.islice(scene.keys(), BOX_DRAWS), x[:2], y[:2]):
-        if BOX[0] < 1 - kept_fraction(cutmix.box, *x.shape[2:]) < BOX[1]:
-            draws[cutmix.box] = key
-    if not draws:
+    pixels, cutmix = scene.pixels(x), scene.draws("cutmix", 0, x[:2], y[:2])
+    keys = {}  # of boxes
+    for key in cutmix.paired(itertools.islice(scene.keys(), BOX_DRAWS)):
+        if BOX[0] < 1 - kept_fraction(cutmix.regularizer.box, *x.shape[2:]) < BOX[1]:
+            keys[cutmix.regularizer.box] = key
+    if not keys:
         raise BadInput("no draw of CutMix shows a box of the wanted size: give another --seed")
-    sizes = np.array([(y2 - y1) * (x2 - x1) for y1, y2, x1, x2 in draws])
+    sizes = np.array([(y2 - y1) * (x2 - x1) for y1, y2, x1, x2 in keys])
 
     def in_boxes(values):
-        return np.array([values[y1:y2, x1:x2].sum() for y1, y2, x1, x2 in draws])
+        return np.array([values[y1:y2, x1:x2].sum() for y1, y2, x1, x2 in keys])
 
     inside = np.stack([in_boxes(standing_out(image)) for image in pixels])
     best = -np.inf
@@ -160,11 +159,11 @@ def cutmix_boxes(scene):
                 best, pair, chosen = score.max(), [i, j], np.unravel_index(score.argmax(), score.shape)
     if best == -np.inf:
         raise BadInput(f"the {CANDIDATES} images of this seed show one class: give another --seed")
-    x, y, boxes = x[pair], y[pair], [list(draws)[number] for number in chosen]
-    results, targets = [], []
+    x, y, boxes = x[pair], y[pair], [list(keys)[number] for number in chosen]
+    cutmix, results, targets = scene.draws("cutmix", 0, x, y), [], []
     for box in boxes:
-        results.append(scene.pixels(mixed(cutmix, draws[box], 0, x, x, y)))
-        targets.append(cutmix.target.numpy())
+        results.append(scene.pixels(cutmix.mixed(keys[box])))
+        targets.append(cutmix.regularizer.target.numpy())
     kept = kept_fraction(boxes[0], *x.shape[2:])
     return Boxes(scene.pixels(x), boxes, np.stack(results), np.stack(targets), y.tolist(), kept)
 
@@ -210,8 +209,8 @@ def figure3(scene, k, path):
     return write(
         figure,
         path,
-        f"Two boxes of one size that CutMix can draw for two samples of {in_print(scene.recipe.dataset)}: over like "
-        "backgrounds (dashed) and over both objects (solid). Lambda is the kept fraction of pixels, "
+        f"Two boxes of one size that CutMix can draw for two samples of {recipes.printed(scene.recipe.dataset)}: over "
+        "like backgrounds (dashed) and over both objects (solid). Lambda is the kept fraction of pixels, "
         f"{drawn.kept:.2f} for both, and so are the targets (below the pictures), though the one swap leaves what the "
         "labels say and the other exchanges it.",
     )
@@ -225,39 +224,40 @@ SHOWN = 8  # pictures in a row
 def figure7(scene, k, path):
     """Images above, and below them Hard PatchUp by its own mask in input space."""
     x, y = scene.batch(SHOWN)
-    hard = scene.regularizer("patchup_hard", 0, input_mask="patchup")
-    key = next(paired_keys(hard, scene.keys(), x, y))
+    draws = scene.draws("patchup_hard", 0, x, y, input_mask="patchup")
+    hard, key = draws.regularizer, next(draws.paired(scene.keys()))
     figure, axes = sheet(2, len(x), x.shape[2], left=0.2)
-    for row, images, name in zip(axes, (x, mixed(hard, key, 0, x, x, y)), ("original", "PatchUp")):
+    for row, images, name in zip(axes, (x, draws.mixed(key)), ("original", "PatchUp")):
         row[0].set_ylabel(name, labelpad=3)
         for axis, image in zip(row, scene.pixels(images)):
             show(axis, image)
-    altered = 1 - mask_of(hard, key, 0, x, x, y).float().mean().item()
+    altered = 1 - draws.mask(key).float().mean().item()
     return write(
         figure,
         path,
-        f"Top: samples of {in_print(scene.recipe.dataset)}. Bottom: Hard PatchUp by its own binary mask on the input "
-        f"images (gamma {hard.gamma:g}, blocks of {hard.block_size_at(0)}, one mask for each of the three colours), "
-        f"which alters {100 * altered:.0f} % of the values: there each sample has another one's.",
+        f"Top: samples of {recipes.printed(scene.recipe.dataset)}. Bottom: Hard PatchUp by its own binary mask on the "
+        f"input images (gamma {hard.gamma:g}, blocks of {hard.block_size_at(0)}, one mask for each of the three "
+        f"colours), which alters {100 * altered:.0f} % of the values: there each sample has another one's.",
     )
 
 
 def figure8(scene, k, path):
     """Masks of CutMix and PatchUp in input space and of PatchUp in hidden space, and what they make of two samples."""
     groups = (
-        ("CutMix, images", scene.regularizer("cutmix", 0), 0),
-        ("PatchUp, images", scene.regularizer("patchup_hard", 0, input_mask="patchup"), 0),
-        (f"PatchUp, $k={k}$", scene.regularizer("patchup_hard", k), k),
+        ("CutMix, images", "cutmix", 0, {}),
+        ("PatchUp, images", "patchup_hard", 0, {"input_mask": "patchup"}),
+        (f"PatchUp, $k={k}$", "patchup_hard", k, {}),
     )
     pixels = max(scene.datasets.image_size, scene.shapes[k][1])
     figure, axes = sheet(2 * len(groups), SHOWN, pixels, left=0.3, top=0.2, gap_down=0.16)
-    for number, (name, regularizer, layer) in enumerate(groups):
-        x, y, h = scene.samples(2, layer, number)
-        draw_masks(axes[2 * number : 2 * number + 2], scene, regularizer, layer, h, x, y)
-        above, below = (axis.get_position() for axis in axes[2 * number : 2 * number + 2, 0])
+    for number, (name, method, layer, options) in enumerate(groups):
+        draws = scene.draws(method, layer, *scene.samples(2, layer, number), **options)
+        rows = axes[2 * number : 2 * number + 2]
+        draw_masks(rows, scene, draws)
+        above, below = (axis.get_position() for axis in rows[:, 0])
         middle = (above.y1 + below.y0) / 2
         figure.text(above.x0 - 0.12 / figure.get_figwidth(), middle, name, rotation=90, ha="center", va="center")
-    hard = groups[-1][1]
+    hard = draws.regularizer
     return write(
         figure,
         path,
@@ -269,21 +269,22 @@ def figure8(scene, k, path):
     )
 
 
-def draw_masks(axes, scene, regularizer, k, h, x, y):
+def draw_masks(axes, scene, draws):
     """Two rows [2, n]: both samples, then n - 1 draws, each with its mask above and its result below."""
+    h, images = draws.h, draws.k == 0
     channel = clearest(h)
     low, high = np.percentile(h[:, channel], (1, 99))
 
     def shown(values):
-        return scene.pixels(values) if k == 0 else (values[:, channel].numpy() - low) / (high - low)
+        return scene.pixels(values) if images else (values[:, channel].numpy() - low) / (high - low)
 
-    for axis, picture, name in zip(axes[:, 0], shown(h), ("$i$", "$j$")):
-        show(axis, picture, f"$x_{name[1]}$" if k == 0 else f"$h_{name[1]}$")
-    for (above, below), key in zip(axes.T[1:], paired_keys(regularizer, scene.keys(), x, y)):
-        mask = mask_of(regularizer, key, k, h, x, y)
-        mask = (mask.float().mean(0) if k == 0 else mask[channel]).numpy()  # CutMix has one for the three colours
+    for axis, picture, name in zip(axes[:, 0], shown(h), "ij"):
+        show(axis, picture, f"$x_{name}$" if images else f"$h_{name}$")
+    for (above, below), key in zip(axes.T[1:], draws.paired(scene.keys())):
+        mask = draws.mask(key)
+        mask = (mask.float().mean(0) if images else mask[channel]).numpy()  # CutMix has one for the three colours
         show_mask(above, mask, f"$p_u={mask.mean():.2f}$")
-        show(below, shown(mixed(regularizer, key, k, h, x, y))[0])
+        show(below, shown(draws.mixed(key))[0])
 
 
 def figure9(scene, k, path):
@@ -297,14 +298,13 @@ def figure9(scene, k, path):
     for row, layer in zip(axes, layers):
         h = x.new_zeros(2, *scene.shapes[layer])
         for method, part in zip(methods, np.split(row, len(methods))):
-            regularizer = scene.regularizer(method, layer)
-            key = next(paired_keys(regularizer, scene.keys(layer), x, y))
-            mask = mask_of(regularizer, key, layer, h, x, y)
-            seeds = seeds_of(scene, method, key, layer, h, x, y)
+            draws = scene.draws(method, layer, x, y, h)
+            key = next(draws.paired(scene.keys(layer)))
+            mask, seeds = draws.mask(key), seeds_of(scene, method, key, layer, h, x, y)
             for channel, axis in enumerate(part):
                 show_mask(axis, mask[channel].numpy(), f"{100 * (1 - mask[channel].float().mean()):.0f} %")
                 axis.scatter(*np.nonzero(seeds[channel].numpy())[::-1], s=3.5, color=MARK, linewidths=0)
-        words = f"$k={layer}$\n{in_size(mask[0])}\nblock {regularizer.block_size_at(layer)}"
+        words = f"$k={layer}$\n{in_size(mask[0])}\nblock {draws.regularizer.block_size_at(layer)}"
         row[0].text(-0.06, 0.5, words, ha="right", va="center", transform=row[0].transAxes)
     for method, axis in zip(methods, axes[0, ::each]):
         gamma = scene.regularizer(method, layers[0]).gamma
@@ -321,6 +321,11 @@ def figure9(scene, k, path):
     )
 
 
+def in_size(mask):
+    """`32x32` for a [32, 32]."""
+    return "x".join(map(str, mask.shape))
+
+
 # ---- the command line ----
 
 FIGURES = {
@@ -334,6 +339,7 @@ FIGURES = {
 }
 LAYERED = ("figure1", "figure2", "figure8", "figure10")
 LAYER = 2  # layer1's output: one of PatchUp's layers in every network
+NETWORK = ("dataset", "model", "width", "image_size")  # flags of what a checkpoint says
 
 
 def parser():
@@ -363,7 +369,8 @@ def make(args):
     if k < 1:
         raise BadInput(f"--layer must be at least 1, the first hidden one, not {k}")
     make_folder(args.out / "figures")
-    scene = scene_of(args)
+    network = {name: getattr(args, name) for name in NETWORK if getattr(args, name) is not None}
+    scene = scene_of(args.seed, args.data_dir, args.device, args.workers, args.checkpoint, network)
     with plt.rc_context(PRINT):
         print(FIGURES[args.figure](scene, k, args.out / "figures" / args.figure))
     print(f"written to {args.out / 'figures'}")

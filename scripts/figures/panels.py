@@ -3,7 +3,6 @@
 import numpy as np
 from matplotlib.collections import LineCollection
 
-import recipes
 from scripts.figures.charts import DPI, PAGE, plt, withStroke
 
 MARK = "#FFD500"  # of altered blocks; with a black rim it is seen on any picture
@@ -69,13 +68,3 @@ def arrow(left, right, text=""):
     middle = (left.get_position().x1 + right.get_position().x0) / 2
     place = left.get_position()
     left.figure.text(middle, (place.y0 + place.y1) / 2 + 0.02, text, ha="center", va="bottom")
-
-
-def in_print(name):
-    """A data set's or network's name as it is written in print."""
-    return recipes.printed(name)
-
-
-def in_size(mask):
-    """`32x32` for a [32, 32]."""
-    return "x".join(map(str, mask.shape))

@@ -16,10 +16,8 @@ from engine.device import select_device
 from engine.files import BadInput
 from engine.subject import images_folder, load_subject
 from regularizers.patchup import adjusted_gamma
-from scripts.figures.demo_figures import own_share, regularizer_at, to_pixels
-from scripts.figures.panels import in_print
+from scripts.figures.draws import Draws, regularizer_at, to_pixels
 
-OF_CHECKPOINT = ("dataset", "model", "width", "image_size")  # flags that a checkpoint makes superfluous
 BATCH = 100  # images [C]: the network in training mode normalises them together
 
 
@@ -68,6 +66,10 @@ class Scene:
         """The method, acting on every batch at layer k (see regularizer_at)."""
         return regularizer_at(self.recipe, method, k, len(self.datasets.classes), **options)
 
+    def draws(self, method, k, x, y, h=None, **options):
+        """The method's Draws at layer k for images x, labels y and hidden states h (at the input: x)."""
+        return Draws(self.regularizer(method, k, **options), k, x if h is None else h, x, y)
+
     def pixels(self, x):
         """Images as numpy [B, H, W, 3] in [0, 1]."""
         return to_pixels(x, self.datasets).permute(0, 2, 3, 1).numpy()
@@ -78,74 +80,55 @@ class Scene:
         return self.net.shapes(self.recipe.image_size)
 
 
-def scene_of(args):
-    """The Scene of a command line. Raises BadInput, RecipeError or DataError for what cannot be."""
-    if not 0 <= args.seed < 2**20:
-        raise BadInput(f"--seed must lie in 0 to {2**20 - 1}, not {args.seed}")
-    device = select_device(args.device)
-    given = {name: getattr(args, name) for name in OF_CHECKPOINT if getattr(args, name) is not None}
-    if args.checkpoint:
-        if given:
-            raise BadInput(f"{recipes.flag(next(iter(given)))} is what --checkpoint says: leave it out")
-        subject = load_subject(args.checkpoint, args.data_dir, args.device, args.workers)
+def scene_of(seed=0, data_dir=None, device="auto", workers=0, checkpoint=None, network=None):
+    """The Scene of a checkpoint, or of an untrained network on a data set.
+
+    network: {dataset, model, width, image_size}, those that are given: without a checkpoint digits and PreActResNet18
+    are the default. Raises BadInput, RecipeError or DataError for what cannot be.
+    """
+    network = network or {}
+    if not 0 <= seed < 2**20:
+        raise BadInput(f"--seed must lie in 0 to {2**20 - 1}, not {seed}")
+    if checkpoint:
+        if network:
+            raise BadInput(f"{recipes.flag(next(iter(network)))} is what --checkpoint says: leave it out")
+        subject = load_subject(checkpoint, data_dir, device, workers)
         recipe, net = subject.recipe, subject.net
     else:
-        dataset, model = given.pop("dataset", "digits"), given.pop("model", "preactresnet18")
-        images = str((args.data_dir or cli.DATA_DIR).resolve())
-        recipe = recipes.resolve(dataset, model, "patchup_hard", args.seed, images, **given)
-    folder = images_folder(recipe, args.data_dir)
+        images = str((data_dir or cli.DATA_DIR).resolve())
+        place = {"dataset": "digits", "model": "preactresnet18"} | network
+        recipe = recipes.resolve(**place, method="patchup_hard", seed=seed, images=images)
+    device, folder = select_device(device), images_folder(recipe, data_dir)
     recipe = dataclasses.replace(recipe, padding=0, flip=False)
-    if args.checkpoint:
-        datasets = recipes.datasets(recipe, folder, args.workers)
+    if checkpoint:
+        datasets = recipes.datasets(recipe, folder, workers)
         trained = f"{recipes.printed(recipe.method)}, seed {recipe.seed}"
     else:
-        datasets, net = recipes.objects(recipe, folder, args.workers)
-        trained = f"untrained, seed {args.seed}"
+        datasets, net = recipes.objects(recipe, folder, workers)
+        trained = f"untrained, seed {seed}"
     width = "" if recipe.width is None else f" of width {recipe.width}"
     facts = ", ".join(filter(None, [trained, data.part_of(recipe.dataset, len(datasets.classes))]))
-    about = f"{in_print(recipe.model)}{width} on {in_print(recipe.dataset)} ({facts})"
-    return Scene(
-        recipe, datasets, class_names(datasets.classes, Path(folder)), net.to(device), args.seed, device, about
-    )
+    about = f"{recipes.printed(recipe.model)}{width} on {recipes.printed(recipe.dataset)} ({facts})"
+    names = class_names(datasets.classes, Path(folder))
+    return Scene(recipe, datasets, names, net.to(device), seed, device, about)
 
 
 def class_names(classes, folder):
     """The classes in words: Tiny-ImageNet's by the list that comes with it."""
-    words = folder / "tiny-imagenet-200/words.txt"
-    known = {}
-    if words.exists():
-        known = dict(line.split("\t", 1) for line in words.read_text().splitlines() if "\t" in line)
-    return [known.get(name, name).partition(",")[0].replace("_", " ") for name in classes]
-
-
-def mask_of(regularizer, key, k, h, x, y):
-    """The mask M of the first sample, bool [C, H, W]: where it keeps its features in the draw for a key.
-
-    True everywhere where the draw makes it its own partner.
-    """
-    return own_share(regularizer, key, 0, k, h, x, y) == 1
+    path, words = folder / "tiny-imagenet-200/words.txt", {}
+    if path.exists():
+        words = dict(line.split("\t", 1) for line in path.read_text().splitlines() if "\t" in line)
+    return [words.get(name, name).partition(",")[0].replace("_", " ") for name in classes]
 
 
 def seeds_of(scene, method, key, k, h, x, y):
-    """Where the blocks of mask_of are centred, bool [C, H, W], for PatchUp as in the paper.
+    """Where the blocks of the first sample's mask are centred, bool [C, H, W], for PatchUp as in the paper.
 
     Blocks of one feature, altered with equation 2's probability by the same draw, are the seeds themselves.
     """
     paper = scene.regularizer(method, k)
     gamma = adjusted_gamma(paper.gamma, paper.block_size_at(k), *h.shape[2:])
-    return ~mask_of(scene.regularizer(method, k, block_size=1, gamma=gamma), key, k, h, x, y)
-
-
-def paired(regularizer, key, x, y):
-    """Whether the draw for a key gives every sample another one as partner."""
-    regularizer.seed(key)
-    regularizer.draw(x, y, None)
-    return bool((regularizer.partner != torch.arange(len(x))).all())
-
-
-def paired_keys(regularizer, keys, x, y):
-    """Those of the keys whose draws give every sample another one as partner."""
-    return (key for key in keys if paired(regularizer, key, x, y))
+    return ~scene.draws(method, k, x, y, h, block_size=1, gamma=gamma).mask(key)
 
 
 def clearest(h):
