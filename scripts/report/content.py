@@ -60,7 +60,7 @@ def noted(problems, path):
 
 
 def in_order(name):
-    """A key that sorts one's own tables first, then table2 before table10 with its shortened ones behind it."""
+    """A key that sorts a user's tables first, then table2 before table10 with its shortened ones behind it."""
     paper = re.match(r"(table|figure)(\d+)", name)
     return (1, paper[1] == "figure", int(paper[2]), name) if paper else (0, False, 0, name)
 
