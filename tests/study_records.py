@@ -36,7 +36,7 @@ def make(folder, error=plain_error, scale="cpu", seeds=None, evaluated=True, bes
 
     error(part, method, variant, seed): test error in percent of the last epoch, None for a run that is missing;
     best: that of the best epoch, from it; evaluated: with evaluations, whose errors follow the clean one (options: see
-    evaluations).
+    the function).
     """
     study = records.StudyRecords(scale)
     model = study.design.models[0]
@@ -63,8 +63,17 @@ def result_of(recipe, value, best):
     return result | {"recipe": recipe, "environment": ENVIRONMENT}
 
 
-def evaluations(run, clean=None, taken=0.5):
-    """{kind: what is kept} of a run; the worse it is the worse all of them are, but for its activations.
+def evaluations(run, **options):
+    """{kind: what is kept} of a run with a result; options: see evaluated."""
+    confidence = 100 - run["last_epoch_test_error"] + 10
+    return {
+        kind: records.evaluation(record, confidence if kind == "activations" else None)
+        for kind, record in evaluated(run, **options).items()
+    }
+
+
+def evaluated(run, clean=None, taken=0.5):
+    """{kind: record} of a run; the worse it is the worse all of them are, but for its activations.
 
     clean: Foolbox's error without attack, by default the run's; taken: the share of accuracy that its attacks take.
     """
@@ -78,8 +87,11 @@ def evaluations(run, clean=None, taken=0.5):
     levels = {
         stage: (i + 1) * (10.0 - rank - NOISE[(rank + run["seed"]) % len(NOISE)] / 10) for i, stage in enumerate(STAGES)
     }
-    kept = {
-        "affine": {"cases": {name: case(error + 5 + i) for i, name in enumerate(affine.SETS)}},
+    of_kinds = {
+        "affine": {
+            "cases": {name: case(error + 5 + i) for i, name in enumerate(affine.SETS)},
+            "draws_sha256": "",
+        },
         "activations": {
             "cases": {"clean": case(error)},
             "curves": {stage: {"magnitude": [level + 1, level - 1]} for stage, level in levels.items()},
@@ -91,6 +103,7 @@ def evaluations(run, clean=None, taken=0.5):
         "corruption": {
             "cases": {"clean": case(error)},
             "sums": {name: len(SEVERITIES) * (error + i) for i, name in enumerate(SCORED)},
+            "mean_sum": len(SEVERITIES) * (error + 8),
             "mean_error": error + 8,
             "source": "generated",
         },
@@ -105,11 +118,7 @@ def evaluations(run, clean=None, taken=0.5):
             }
         },
     }
-    confidence = 100 - error + 10
-    return {
-        kind: records.evaluation(base | more, confidence if kind == "activations" else None)
-        for kind, more in kept.items()
-    }
+    return {kind: base | record for kind, record in of_kinds.items()}
 
 
 def diverse(method, seed):
