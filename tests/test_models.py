@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import models
-from models import MODELS, Network, StagedNet, build
+from models import MODELS, Network, StagedNet, build, on_meta
 
 SMALL = {"preactresnet18": {"width": 4}, "preactresnet34": {"width": 4}, "wrn28_10": {"width": 8}, "resnet50": {}}
 
@@ -29,15 +29,6 @@ def small(name, num_classes=5, **options):
     return build(name, num_classes, **(SMALL[name] | options)).eval()
 
 
-def on_meta(name, num_classes, **options):
-    with torch.device("meta"):
-        return build(name, num_classes, **options)
-
-
-def parameter_count(net):
-    return sum(p.numel() for p in net.parameters())
-
-
 def multiply_adds(net, size):
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         net.eval()(torch.empty(1, 3, size, size, device="meta"))
@@ -49,7 +40,7 @@ def multiply_adds(net, size):
     [("preactresnet18", 11.2, 0.555), ("preactresnet34", 21.3, 1.159), ("wrn28_10", 36.5, 5.95)],
 )
 def test_published_parameters_and_official_cost_of_a_forward_pass(name, millions, giga):
-    assert parameter_count(on_meta(name, 100)) / 1e6 == pytest.approx(millions, abs=0.06)
+    assert sum(p.numel() for p in on_meta(name, 100).parameters()) / 1e6 == pytest.approx(millions, abs=0.06)
     assert multiply_adds(on_meta(name, 10), 32) / 1e9 == pytest.approx(giga, rel=2e-3)
     assert multiply_adds(on_meta(name, 10, stem_stride=2), 64) == multiply_adds(on_meta(name, 10), 32)
 
@@ -60,8 +51,7 @@ def test_resnets_equal_torchvision_bit_for_bit(name):
     theirs = getattr(torchvision.models, name)(num_classes=7)
     torch.manual_seed(3)
     ours = build(name, 7)
-    for (_, a), (_, b) in zip(theirs.named_parameters(), ours.named_parameters(), strict=True):
-        assert torch.equal(a, b)  # the same seed gives the same weights
+    assert all(map(torch.equal, theirs.parameters(), ours.parameters()))  # the same seed gives the same weights
     x = torch.randn(2, 3, 64, 64)
     for training in (True, False):  # first with batch statistics, which also moves the running ones
         assert torch.equal(theirs.train(training)(x), ours.train(training)(x))
@@ -78,7 +68,7 @@ def test_cifar_stem():
 
 
 @pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("size, batch", [(32, 1), (32, 3), (64, 3)])
+@pytest.mark.parametrize("size, batch", [(32, 1), (64, 3)])
 def test_output_is_f_k_after_g_k_for_every_k(name, size, batch):
     net = small(name)
     x = torch.randn(batch, 3, size, size)
@@ -300,10 +290,10 @@ def test_networks_of_libraries(name):
     assert all(torch.equal(a, b) for a, b in zip(theirs.parameters(), ours.parameters(), strict=True))
     torch.manual_seed(3)
     build(name, 7)
-    models.on_meta(name, 7)  # leaves the generator alone
+    on_meta(name, 7)  # leaves the generator alone
     assert torch.equal(torch.rand(1), after)
-    proposed = models.proposed_layers(models.on_meta(name, 7), 64)
-    assert len(models.on_meta(name, 7, layers=proposed).shapes(64)) == 4
+    proposed = models.proposed_layers(on_meta(name, 7), 64)
+    assert len(on_meta(name, 7, layers=proposed).shapes(64)) == 4
 
 
 def test_networks_with_heads_for_training_alone_give_logits():
@@ -339,6 +329,6 @@ def test_torchvision_is_imported_where_a_resnet_is_built_alone():
     ],
 )
 def test_narrowest_strided_1x1_convolution(name, options, fewest):
-    assert models.narrowest_strided_1x1(models.on_meta(name, 3, **options)) == fewest
+    assert models.narrowest_strided_1x1(on_meta(name, 3, **options)) == fewest
     grouped = nn.Sequential(nn.Conv2d(32, 32, 1, 2, groups=4), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, (1, 3), 2))
     assert models.narrowest_strided_1x1(grouped) == 8
