@@ -32,7 +32,7 @@ from scripts.claims import __main__ as claims
 from scripts.claims import records
 from scripts.claims.records import RunRecord, StudyRecords
 from scripts.figures import diversity
-from scripts.grid import estimates, launcher
+from scripts.grid import estimates, grids, launcher
 
 SCALES = [scale for scale in recipes.DESIGNS if not scale.endswith("-quick")]
 
@@ -51,18 +51,16 @@ def parser():
     add("--no-run", action="store_true", help="collect what is done, launch nothing")
     add("--records", type=Path, metavar="DIR", help="records that count, and that get these runs'")
     cli.add_run_flags(commands, "gets runs, records and claims (default results/study/<scale>)")
-    fixed = {"datasets", "methods", "recipe_tag", *recipes.OPTIONS} - {"epochs"}  # the study's recipe and methods
-    commands.set_defaults(**dict.fromkeys(fixed))
     return commands
 
 
 def plans_of(args, whole=False):
     """The tables.Plans of the study; whole: whatever part of it the command line chooses."""
-    plans = []
+    plans, overrides = [], {} if args.epochs is None else {"epochs": args.epochs}
     for part, table in recipes.STUDIES[args.scale].items():
-        chosen = {"models": None, "seeds": max(len(table.seeds), args.seeds or 0)} if whole else {}
-        options = argparse.Namespace(**vars(args) | chosen)
-        plans.append(tables.plan(recipes.table_name(args.scale, part), options, ()))
+        models, seeds = (None, max(len(table.seeds), args.seeds or 0)) if whole else (args.models, args.seeds)
+        choice = grids.Choice(models=models, seeds=seeds, overrides=overrides, out=args.out, data_dir=args.data_dir)
+        plans.append(tables.plan_of(recipes.table_name(args.scale, part), choice))
     return plans
 
 

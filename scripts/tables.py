@@ -22,7 +22,7 @@ import recipes
 from engine import cli
 from engine.device import select_device, unused_gpu
 from engine.evaluation_files import EvaluationFiles
-from engine.files import BadInput, make_folder, read_json, write_json
+from engine.files import BadInput, make_folder, read_json, require_fields, write_json
 from scripts.bench import benchmark
 from scripts.bench.timing import ROUNDS
 from scripts.figures import demo_figures
@@ -31,6 +31,7 @@ from scripts.grid import comparison, evaluated, grids, launcher
 from scripts.grid.job import Job
 
 CPU_BATCH = 10  # images a step of Table 8 on a CPU
+REMEDY = "; remove it to measure anew"
 ALL = tuple(name for name in recipes.TABLES if name.startswith(("table", "figure")))
 NAMES = (*recipes.TABLES, "all")
 UNKNOWN = "Table 9, Figure 11 and Figure 12 are unknown: they are in the paper's appendix alone, which is not available"
@@ -77,17 +78,17 @@ def parser(name=None):
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A table to make: its grid and, where its cells show an evaluation, the script and its options for that."""
+    """A table to make: its grid and, where its cells show an evaluation, the script and what it does."""
 
     grid: grids.Grid
     script: ModuleType = None
-    options: argparse.Namespace = None
     arguments: tuple = ()  # of the script, on top of the checkpoint
     evaluations: tuple = ()
+    weights: str = "best"  # or `last`: those that are evaluated
 
     def checkpoint(self, run):
         """The weights of a run that are evaluated."""
-        return getattr(run.files, self.options.weights)
+        return getattr(run.files, self.weights)
 
     def records(self, run):
         """[(EvaluationFiles, the record or None)] of a run."""
@@ -95,50 +96,44 @@ class Plan:
         return [(file, file.finished(run.recipe)) for file in files]
 
 
-def plan(name, args, more):
-    """The Plan of one table. more: the flags of its evaluation script."""
-    grid = grids.grid_of(args, name)
-    if not grid.table.evaluation:
-        if more:
-            message = f"unrecognized arguments for {name}: {' '.join(more)}"
-            raise BadInput(message + parser().meant(message))
-        return Plan(grid)
-    return evaluation_plan(grid, grid.table.evaluation, args, more)
+def plan_of(name, choice, more=()):
+    """The Plan of a grids.Choice of one table. more: the flags of its evaluation script."""
+    grid = grids.grid_of(name, choice)
+    if grid.table.evaluation:
+        return evaluation_plan(grid, grid.table.evaluation, more)
+    if more:
+        message = f"unrecognized arguments for {name}: {' '.join(more)}"
+        raise BadInput(message + parser().meant(message))
+    return Plan(grid)
 
 
-def plans_of(name, args, more):
-    """The Plans of a table: its own and, with --evaluate, one for each of these evaluations of its runs."""
-    if not args.evaluate:
-        return [plan(name, args, more)]
-    trained = plan(name, args, ())
+def plans_of(name, choice, more, kinds):
+    """The Plans of a table: of its trainings and of evaluations of these kinds, or without kinds its own alone."""
+    if not kinds:
+        return [plan_of(name, choice, more)]
+    trained = plan_of(name, choice)
     table = trained.grid.table
     if trained.script or table.kind == "steps" or any(row.variant for row in table.rows):
         raise BadInput(f"--evaluate is for tables with a run a method and seed, as compare and table2, not for {name}")
-    table = dataclasses.replace(table, paper=("none",), remark="")  # the paper's numbers are of the trainings
-    grid = dataclasses.replace(trained.grid, table=table)
-    for kind in args.evaluate:
+    for kind in kinds:
         if kind not in evaluated.EVALUATIONS:
             raise BadInput(f"--evaluate: {recipes.unknown_name('kind of evaluation', kind, evaluated.EVALUATIONS)}")
-    kinds = (evaluated.EVALUATIONS[kind] for kind in dict.fromkeys(args.evaluate))
-    return [trained, *(evaluation_plan(grid, kind, args, more) for kind in kinds)]
+    table = dataclasses.replace(table, paper=("none",), remark="")  # the paper's numbers are of the trainings
+    grid = dataclasses.replace(trained.grid, table=table)
+    return [trained, *(evaluation_plan(grid, evaluated.EVALUATIONS[kind], more) for kind in dict.fromkeys(kinds))]
 
 
-def evaluation_plan(grid, evaluation, args, more):
+def evaluation_plan(grid, evaluation, more):
     """The Plan of a table whose cells show an evaluation: (its name in evaluated.SCRIPTS, its flags, ...)."""
     kind, *flags = evaluation
     script = evaluated.SCRIPTS[kind]
-    options = script.parser().parse_args([*flags, *more, "--device", args.device, "--workers", str(args.workers)])
+    options = script.parser().parse_args([*flags, *more])
     if options.checkpoints:
         raise BadInput(f"{grid.name} shows its own runs, not {options.checkpoints[0]}")
-    arguments = (*flags, *without_reference(more))
-    return Plan(grid, script, options, arguments, tuple(script.evaluations(options)))
-
-
-def without_reference(arguments):
-    """Flags of an evaluation without --reference, which changes what is shown, not what a run's evaluation does."""
     shown = cli.Parser(add_help=False, allow_abbrev=False)
-    shown.add_argument("--reference")
-    return shown.parse_known_args(arguments)[1]
+    shown.add_argument("--reference")  # which changes what is shown, not what a run's evaluation does
+    arguments = (*flags, *shown.parse_known_args(more)[1])
+    return Plan(grid, script, arguments, tuple(script.evaluations(options)), options.weights)
 
 
 # ---- launching ----
@@ -147,22 +142,22 @@ def without_reference(arguments):
 def jobs_of(plans, args):
     """The Jobs of all plans, finished or not; a run that several tables show is one job."""
     shared = ["--data-dir", str(args.data_dir), "--device", args.device, "--workers", str(args.workers)]
-    own = ["--checkpoint-minutes", str(args.checkpoint_minutes)]
-    own += ["--deterministic"] * args.deterministic + ["--graphs"] * args.graphs
-    own += ["--tensorboard", str(args.tensorboard)] if args.tensorboard else []
-    found = {}
-    for one in plans:
-        for run in one.grid.runs() if one.grid.table.kind != "steps" else ():
+    training = ["--checkpoint-minutes", str(args.checkpoint_minutes)]
+    training += ["--deterministic"] * args.deterministic + ["--graphs"] * args.graphs
+    training += ["--tensorboard", str(args.tensorboard)] if args.tensorboard else []
+    jobs = {}
+    for plan in plans:
+        for run in plan.grid.runs() if plan.grid.table.kind != "steps" else ():
             run.files.finished()  # raises where it is of another recipe
-            train_it = ("train", (*run.arguments(), *shared, *own))
-            job = found.get(run.files.stem) or Job(run.recipe, run.files, (train_it,), (run.files.result,))
-            if one.script:
-                evaluate_it = (one.script.__name__, (str(one.checkpoint(run)), *one.arguments, *shared))
-                missing = [path for files, _ in one.records(run) for path in (files.result, files.images)]
+            train_it = ("train", (*run.arguments(), *shared, *training))
+            job = jobs.get(run.files.stem) or Job(run.recipe, run.files, (train_it,), (run.files.result,))
+            if plan.script:
+                evaluate_it = (plan.script.__name__, (str(plan.checkpoint(run)), *plan.arguments, *shared))
+                records = [path for files, _ in plan.records(run) for path in (files.result, files.images)]
                 commands = tuple(dict.fromkeys((*job.commands, evaluate_it)))
-                job = dataclasses.replace(job, commands=commands, results=(*job.results, *missing))
-            found[run.files.stem] = job
-    return list(found.values())
+                job = dataclasses.replace(job, commands=commands, results=(*job.results, *records))
+            jobs[run.files.stem] = job
+    return list(jobs.values())
 
 
 # ---- collecting and rendering ----
@@ -173,35 +168,53 @@ def finished(grid, runs=None):
     pairs, first = [], {}
     for run in grid.runs() if runs is None else runs:
         if result := run.files.finished():
+            path = run.files.result
+            for name in ("dataset", "classes"):
+                if not result.get(name):
+                    raise BadInput(f"{path} is not a result of train.py (no {name}); remove it to run it again")
             pairs.append((run, result))
-            other, path = first.setdefault(run.recipe.dataset, (result, run.files.result))
+            other, other_path = first.setdefault(run.recipe.dataset, (result, path))
             if any(name in result and result[name] != other.get(name, result[name]) for name in ("digest", "classes")):
-                raise BadInput(f"{run.files.result} and {path} are of other images: no table can show both")
+                raise BadInput(f"{path} and {other_path} are of other images: no table can show both")
     return pairs
 
 
+def seeing(grid, runs=None):
+    """The grid, which knows where the images of its runs lack classes; runs: by default all."""
+    return grid if grid.table.kind == "steps" else grid.seeing(result for _, result in finished(grid, runs))
+
+
 def collect(grid, runs=None):
-    """A row a finished run and metric of the table: comparison.CELL, seed, metric and value; runs: by default all."""
-    rows = [
-        (*run.cell, run.recipe.seed, metric.name, result[metric.name])
-        for run, result in finished(grid, runs)
-        for metric in grid.table.metrics
-        if metric.name in result
-    ]
+    """A row a finished run (or timed method) and metric: comparison.CELL, seed, metric and value."""
+    if grid.table.kind == "steps":
+        hours = kept_hours(grid)
+        rows = [(*cell, 0, "hours", hours[cell.method]["hours"]) for cell in grid.cells() if cell.method in hours]
+    else:
+        rows = [
+            (*run.cell, run.recipe.seed, metric.name, result[metric.name])
+            for run, result in finished(grid, runs)
+            for metric in grid.table.metrics
+            if metric.name in result
+        ]
     return pd.DataFrame(rows, columns=[*comparison.CELL, "seed", "metric", "value"])
 
 
-def measure_hours(grid, args):
+def compared(grid, runs=None):
+    """The comparison.Header, the comparison and the runs' own values of a table of trainings; runs: by default all."""
+    grid, values = seeing(grid, runs), collect(grid, runs)
+    frame = comparison.compare(grid.cells(), grid.table.metrics, values, grid.paper(), grid.wanted(), grid.printed())
+    return comparison.Header(grid.name, grid.title, grid.note, grid.table.remark), frame, values
+
+
+def measure_hours(grid, device):
     """Time a few steps of every method of Table 8 on this device, once, and keep the hours that a run would take."""
-    recipe = grid.runs()[0].recipe
-    missing = [method for method in grid.table.methods if method not in kept_hours(grid)]
-    if missing:
-        device = select_device(args.device)
+    hours = kept_hours(grid)
+    if missing := [method for method in grid.table.methods if method not in hours]:
+        device = select_device(device)
         batch = CPU_BATCH if device.type == "cpu" else None
-        overrides = grid.table.overrides | grid.overrides
-        place = recipe.dataset, recipe.model, missing, device, ROUNDS[device.type], batch
-        measured = benchmark.training_hours(*place, **overrides)
-        write_json(hours_file(grid), kept_hours(grid) | measured)
+        place = grid.table.datasets[0], grid.table.models[0], missing, device, ROUNDS[device.type], batch
+        hours |= benchmark.training_hours(*place, **grid.table.overrides | grid.overrides)
+        write_json(hours_file(grid), hours)
 
 
 def hours_file(grid):
@@ -210,60 +223,43 @@ def hours_file(grid):
 
 
 def kept_hours(grid):
-    """{method: {hours, ...}} as measured so far."""
+    """{method: {hours, ...}} as measured so far. Raises BadInput where the file is another one."""
     path = hours_file(grid)
     if not path.exists():
         return {}
-    kept = read_json(path, maker="scripts/tables.py", remedy="; remove it to measure anew")
-    if not all(isinstance(one, dict) and isinstance(one.get("hours"), float) for one in kept.values()):
-        raise BadInput(f"{path} holds no hours of trainings; remove it to measure anew")
+    kept = read_json(path, "scripts/tables.py", REMEDY)
+    try:
+        for measured in kept.values():
+            require_fields(measured, {"hours": (int, float)})
+    except ValueError as error:
+        raise BadInput(f"{path} holds no hours of trainings ({error}){REMEDY}") from error
     return kept
 
 
-def hours(grid):
-    """As collect, of Table 8."""
-    kept = kept_hours(grid)
-    rows = [(*cell, 0, "hours", kept[cell.method]["hours"]) for cell in grid.cells() if cell.method in kept]
-    return pd.DataFrame(rows, columns=[*comparison.CELL, "seed", "metric", "value"])
-
-
-def seeing(grid, runs=None):
-    """The grid, which knows where the images of its runs lack classes."""
-    return grid if grid.table.kind == "steps" else grid.seeing(result for _, result in finished(grid, runs))
-
-
-def compared(grid, runs=None):
-    """The comparison.Header, the comparison and the runs' own values of a table of trainings; runs: by default all."""
-    grid = seeing(grid, runs)
-    runs = hours(grid) if grid.table.kind == "steps" else collect(grid, runs)
-    frame = comparison.compare(grid.cells(), grid.table.metrics, runs, grid.paper(), grid.wanted(), grid.printed())
-    return comparison.Header(grid.name, grid.title, grid.note, grid.table.remark), frame, runs
-
-
-def render(one, args):
+def render(plan, data_dir):
     """Write a plan's table, and its pictures, from what is there; print it."""
-    grid = one.grid
-    if one.script:
-        show_evaluations(one)
+    if plan.script:
+        show_evaluations(plan)
         return
-    header, frame, runs = compared(grid)
-    comparison.publish(header, frame, grid.out, seeing(grid).file_name, runs)
-    if grid.table.kind == "demo" and len(runs):
-        draw_demo(grid, args.data_dir)
+    header, frame, values = compared(plan.grid)
+    grid = seeing(plan.grid)
+    comparison.publish(header, frame, grid.out, grid.file_name, values)
+    if grid.table.kind == "demo" and len(values):
+        draw_demo(grid, data_dir)
 
 
-def show_evaluations(one):
+def show_evaluations(plan):
     """Write the tables and pictures of a plan's evaluations from the records that are there."""
     shown = False
-    for evaluation in one.evaluations:
-        pairs = [(EvaluationFiles(one.checkpoint(run), evaluation), run.recipe) for run in one.grid.runs()]
+    for evaluation in plan.evaluations:
+        pairs = [(EvaluationFiles(plan.checkpoint(run), evaluation), run.recipe) for run in plan.grid.runs()]
         records = [record for files, recipe in pairs if (record := files.finished(recipe))]
-        grid = one.grid.seeing(records)
-        if name := evaluated.publish(evaluation, records, grid, one.options.weights):
+        grid = plan.grid.seeing(records)
+        if name := evaluated.publish(evaluation, records, grid, plan.weights):
             pictures.draw(evaluation, records, grid, name)
             shown = True
     if not shown:
-        print(f"### {one.grid.title}\n\nnothing is evaluated yet\n")
+        print(f"### {plan.grid.title}\n\nnothing is evaluated yet\n")
 
 
 def draw_demo(grid, data_dir):
@@ -285,23 +281,24 @@ def make(args, more):
         raise BadInput(f"unrecognized arguments for all tables together: {' '.join(more)}")
     if args.device == "auto" and args.launcher != "slurm" and set(names) & set(ALL) and (reason := unused_gpu()):
         raise BadInput(f"{reason}: mend that, or give --device cpu")
-    plans = [one for name in names for one in plans_of(name, args, more)]
-    for one in plans:
-        make_folder(one.grid.out / "tables")
+    choice = grids.Choice.of(args)
+    plans = [plan for name in names for plan in plans_of(name, choice, more, args.evaluate)]
+    for plan in plans:
+        make_folder(plan.grid.out / "tables")
     jobs, failed = jobs_of(plans, args), []
     if args.dry_run:
         launcher.dry_run(jobs, args, plans[0].grid.out)
         return 0
     if not args.no_run:
-        for one in plans:
-            one.grid.remember()
+        for plan in plans:
+            plan.grid.remember()
         if missing := [job for job in jobs if not job.finished()]:
             failed = launcher.launch(missing, args)
-        for one in plans:
-            if one.grid.table.kind == "steps":
-                measure_hours(one.grid, args)
-    for one in plans:
-        render(one, args)
+        for plan in plans:
+            if plan.grid.table.kind == "steps":
+                measure_hours(plan.grid, args.device)
+    for plan in plans:
+        render(plan, args.data_dir)
     return 1 if failed else 0
 
 

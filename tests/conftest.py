@@ -61,22 +61,32 @@ def photos(tmp_path):
 
 
 @pytest.fixture
-def evaluated_demo(tmp_path, monkeypatch):
+def launched_here(monkeypatch):
+    """Launchers do their jobs in this process, one after the other; the names of the jobs so far."""
+    from scripts.grid import launcher
+    from scripts.grid.job import perform
+
+    names = []
+
+    def launch(jobs, args):
+        for job in jobs:
+            names.append(job.name)
+            assert perform(job.commands) == 0
+
+    monkeypatch.setattr(launcher, "launch", launch)
+    return names
+
+
+@pytest.fixture
+def evaluated_demo(tmp_path, monkeypatch, launched_here):
     """evaluated_demo(evaluation, *flags): make the demo as a table that shows an evaluation; its Grid."""
     import recipes
     from scripts import tables
-    from scripts.grid import launcher
-    from scripts.grid.job import perform
     from tests.table_grids import grid_of
-
-    def here(jobs, args):
-        for job in jobs:
-            assert perform(job.commands) == 0
 
     def make(evaluation, *flags):
         table = dataclasses.replace(recipes.TABLES["demo"], evaluation=evaluation)
         monkeypatch.setitem(recipes.TABLES, "demo", table)
-        monkeypatch.setattr(launcher, "launch", here)
         where = ["--out", tmp_path, "--data-dir", tmp_path / "images", "--device", "cpu", "--workers", "0"]
         arguments = list(map(str, ["demo", *flags, *where]))
         assert tables.main(arguments) == 0

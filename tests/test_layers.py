@@ -18,7 +18,6 @@ TRIES_IMPORTS = {"scripts/check_install.py"}  # to say which library is missing
 LINES = 400
 LONGER = {
     "tests/test_eval_corruption.py",
-    "tests/test_tables.py",
 }
 
 FOLDERS = {name for layer in LAYERS for name in layer}

@@ -9,7 +9,7 @@ import torch
 
 import recipes
 import regularizers
-from scripts import study, tables
+from scripts import study
 from scripts.claims import __main__ as claims
 from scripts.claims import records
 from scripts.claims.records import RunRecord, StudyRecords
@@ -104,7 +104,7 @@ def test_a_study_launches_what_is_missing_and_says_where_one_failed(tmp_path, mo
 
     def launch(jobs, args):
         launched.extend(jobs)
-        for run in tables.plan("study_cpu", args, ()).grid.runs():
+        for run in study.plans_of(args)[0].grid.runs():
             finish(run)
         return jobs[:1]
 

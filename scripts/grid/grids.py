@@ -1,6 +1,7 @@
 """A table's or figure's grid as asked for on a command line: which runs it has, with which recipe, in which folder."""
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -118,21 +119,27 @@ class Grid:
         places = [(dataset, model) for dataset in self.table.datasets for model in self.table.models]
         return [Cell(*place, row.method, row.variant) for place in places for row in recipes.TABLES[self.name].rows]
 
-    def run(self, cell, seed):
-        """One run of a cell."""
-        (row,) = (row for row in self.rows if (row.method, row.variant) == cell[2:])
-        base = recipes.applicable(cell.method, self.table.overrides)
-        given = recipes.applicable(cell.method, self.overrides | row.overrides)
-        recipe = recipes.resolve(*cell[:3], seed, images=self.images, **(base | given))
-        out = self.folder(recipes.changes(recipe, given, **base))
-        return Run(cell, recipe, RunFiles(out, recipe), base | given)
-
     def runs(self):
         """All runs, seed by seed, so that every cell has a first number early."""
-        cells = self.cells().items()
-        return [
-            self.run(cell, seed) for seed in self.table.seeds for cell, row in cells if seed in self.table.seeds_of(row)
-        ]
+        return self._runs
+
+    @functools.cached_property
+    def _runs(self):
+        rows, runs = self.cells(), []
+        resolved = {cell: self._resolved(cell, row) for cell, row in rows.items()}
+        for seed in self.table.seeds:
+            for cell, (recipe, out, overrides) in resolved.items():
+                if seed in self.table.seeds_of(rows[cell]):
+                    recipe = dataclasses.replace(recipe, seed=seed)
+                    runs.append(Run(cell, recipe, RunFiles(out, recipe), overrides))
+        return runs
+
+    def _resolved(self, cell, row):
+        """The recipe of a cell's runs but for the seed, their folder, and the fields that are not the paper's."""
+        base = recipes.applicable(cell.method, self.table.overrides)
+        given = recipes.applicable(cell.method, self.overrides | row.overrides)
+        recipe = recipes.resolve(*cell[:3], images=self.images, **(base | given))
+        return recipe, self.folder(recipes.changes(recipe, given, **base)), base | given
 
     def remember(self):
         """Keep what the recipe tag means beside its runs, for later command lines."""
@@ -149,29 +156,45 @@ def add_flags(parser):
     folders.add_tag_flag(parser)
 
 
-def grid_of(args, name=None):
-    """The Grid of table `name` (default args.table) that a command line asks for.
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """What a command line chooses of a table: names on its axes and a number of seeds (None: all), and the recipe."""
 
-    Raises BadInput where the table has no such part.
-    """
-    name = name or args.table
+    datasets: list = None
+    models: list = None
+    methods: list = None
+    seeds: int = None
+    overrides: dict = dataclasses.field(default_factory=dict)  # fields of the recipe
+    recipe_tag: str = None
+    out: Path = None  # None: the table's folder in results
+    data_dir: Path = None
+
+    @classmethod
+    def of(cls, args):
+        """The choice in the arguments of a parser with these flags."""
+        names = (*AXES, "seeds", "recipe_tag", "out", "data_dir")
+        return cls(**{name: getattr(args, name) for name in names}, overrides=cli.overrides_of(args))
+
+
+def grid_of(name, choice):
+    """The Grid of a Choice of table `name`. Raises BadInput where the table has no such part."""
     table, part = recipes.TABLES[name], ""
-    chosen = {axis: _chosen(getattr(args, axis), table, name, axis) for axis in AXES}
+    chosen = {axis: _chosen(getattr(choice, axis), table, name, axis) for axis in AXES}
     for axis, names in chosen.items():
         if names != getattr(table, axis):
             part += "".join(f"-{value}" for value in names)
-    cli.require_counts(args, "seeds")
-    seeds = table.seeds if args.seeds is None else tuple(range(args.seeds))
+    cli.require_counts(choice, "seeds")
+    seeds = table.seeds if choice.seeds is None else tuple(range(choice.seeds))
     if seeds != table.seeds:
-        part += f"-seeds{args.seeds}"
-    out = args.out or ROOT / "results" / table.folder
-    overrides = _overrides(args, table, out, name)
+        part += f"-seeds{choice.seeds}"
+    out = choice.out or ROOT / "results" / table.folder
+    overrides = _overrides(choice, table, out, name)
     for field in overrides:
         if not any(field in recipes.applicable(method, overrides) for method in chosen["methods"]):
             raise BadInput(f"{recipes.flag(field)} means nothing to any of the methods {', '.join(chosen['methods'])}")
-    images = str(Path(args.data_dir).expanduser().resolve()) if args.data_dir else None
+    images = str(choice.data_dir.expanduser().resolve()) if choice.data_dir else None
     table = dataclasses.replace(table, seeds=seeds, **chosen)
-    return Grid(name, table, overrides, out, part, args.recipe_tag or "", images)
+    return Grid(name, table, overrides, out, part, choice.recipe_tag or "", images)
 
 
 def _chosen(given, table, name, axis):
@@ -192,13 +215,13 @@ def _chosen(given, table, name, axis):
     return tuple(value for value in known if value in (given or shown))
 
 
-def _overrides(args, table, out, name):
-    """The fields of the recipe that a command line gives, or that its --recipe-tag stands for."""
-    given = {field: value for field, value in cli.overrides_of(args).items() if table.overrides.get(field) != value}
+def _overrides(choice, table, out, name):
+    """The chosen fields of the recipe, or those that the recipe tag stands for."""
+    given = {field: value for field, value in choice.overrides.items() if table.overrides.get(field) != value}
     for field in given:
         if any(field in row.overrides for row in table.rows):
             raise BadInput(f"{recipes.flag(field)} is what the rows of {name} differ in: it cannot be given")
-    return given if args.recipe_tag is None else folders.tagged(out, args.recipe_tag, given)
+    return given if choice.recipe_tag is None else folders.tagged(out, choice.recipe_tag, given)
 
 
 def paper_numbers(names):
@@ -207,9 +230,9 @@ def paper_numbers(names):
     names: files in results/paper; those that are not there have no numbers. metric: as `test_error`, for evaluations
     `test_error@rotate_20`, for a row that is a variant `val_error@loss=L1`.
     """
-    found = {}
+    numbers = {}
     for path in (ROOT / "results" / "paper" / f"{name}.csv" for name in names):
         for row in pd.read_csv(path).itertuples() if path.exists() else ():
             dataset, model = (PAPER_NAMES.get(value, value) for value in (row.dataset, row.model))
-            found[dataset, model, row.method, row.metric.replace("_pct", "")] = (row.mean, row.std)
-    return found
+            numbers[dataset, model, row.method, row.metric.replace("_pct", "")] = (row.mean, row.std)
+    return numbers

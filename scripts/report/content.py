@@ -16,7 +16,7 @@ from engine.files import BadInput, load_checkpoint, read_json
 from engine.runs import RunFiles
 from scripts import tables
 from scripts.figures.illustrations import FIGURES
-from scripts.grid import comparison
+from scripts.grid import comparison, grids
 from scripts.report import curves
 
 LOG_LINES = 40  # shown of a failed run
@@ -31,7 +31,7 @@ NUMBERS += tuple(f"to_{other}{end}" for other in ("none", "best") for end in (""
 def gather(out):
     """All that the page shows of the folder `out`, by the names of its template."""
     problems = []
-    plans = [tables.plan(name, tables.parser().parse_args([name, "--out", str(out)]), []) for name in tables.ALL]
+    plans = [tables.plan_of(name, grids.Choice(out=out)) for name in tables.ALL]
     runs = all_runs(out, plans, problems)
     shown = all_tables(out, plans, {run["stem"]: run for run in runs}, problems)
     pictures, drawn = all_pictures(out, problems), all_curves(runs, problems)
