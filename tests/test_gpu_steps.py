@@ -12,14 +12,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import recipes
 from engine import distributed, graphs, trainer
 from engine.files import RunFailed
-from scripts.grid import estimates
+from scripts.bench.timing import random_images
 
 
 def trainer_of(method="none", recorder=None, **options):
     """A Trainer of a tiny network on random images, and its first batch."""
     options = {"width": 4, "batch_size": 4, "lr": 0.01} | options
     recipe = recipes.resolve("cifar100", "preactresnet18", method, **options)
-    images, regularizer = estimates.random_images(recipe, 100), recipes.regularizer(recipe, 100)
+    images, regularizer = random_images(recipe, 100), recipes.regularizer(recipe, 100)
     torch.manual_seed(0)
     net = recipes.network(recipe, 100)
     found = trainer.Trainer(recipe, images, net, regularizer, torch.device("cpu"), None, recorder=recorder)

@@ -13,7 +13,7 @@ from engine.files import BadInput
 from engine.runs import RunFiles
 from engine.signals import StopSignals
 from engine.trainer import Trainer
-from scripts.grid import estimates
+from scripts.bench.timing import random_images
 
 
 class Frozen:
@@ -49,7 +49,7 @@ class Frozen:
 def trained(method, graphed, steps=24, **options):
     """The weights after some steps of tiny batches, one of them smaller, and the stand-in for the recorder."""
     recipe = recipes.resolve("cifar100", "preactresnet18", method, batch_size=4, width=4, lr=0.01, **options)
-    images = estimates.random_images(recipe, 100)
+    images = random_images(recipe, 100)
     regularizer = recipes.regularizer(recipe, 100)
     torch.manual_seed(0)
     net = recipes.network(recipe, 100)
@@ -145,7 +145,7 @@ def test_graphs_need_a_gpu(tmp_path):
 def stopped_and_continued(tmp_path, first, then):
     """The weights after two epochs, stopped after one; first, then: whether the parts are graphed."""
     recipe = recipes.resolve("digits", "preactresnet18", "patchup_soft", width=4, epochs=2, batch_size=4)
-    images = estimates.random_images(recipe, 10)
+    images = random_images(recipe, 10)
     for graphed in (first, then):
         regularizer = recipes.regularizer(recipe, 10)
         torch.manual_seed(0)

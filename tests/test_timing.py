@@ -64,12 +64,12 @@ def test_rounds_on_a_gpu_tell_a_ratio_of_1_03_from_1():
 
 
 def test_functions_take_turns_and_the_first_round_does_not_count(monkeypatch):
-    seconds = {"one": iter((90.0, 1.0, 2.0, 7.0)), "other": iter((90.0, 6.0, 4.0, 5.0))}
+    seconds = {"first": iter((90.0, 1.0, 2.0, 7.0)), "other": iter((90.0, 6.0, 4.0, 5.0))}
     order = []
     monkeypatch.setattr(timing, "timed", lambda function, device, calls, queued: next(seconds[function()]))
     calls = {name: lambda name=name: order.append(name) or name for name in seconds}
-    assert timing.medians(calls, CPU, 3) == {"one": 2.0, "other": 5.0}
-    assert order == ["one", "other"] * 4
+    assert timing.medians(calls, CPU, 3) == {"first": 2.0, "other": 5.0}
+    assert order == ["first", "other"] * 4
 
 
 def test_functions_of_a_module_are_clocked_and_then_as_they_were(monkeypatch):
@@ -117,20 +117,17 @@ def test_what_a_function_of_python_keeps_on_its_context_counts_too():
 
 
 def test_every_method_is_timed_at_work_and_those_that_draw_a_layer_once_for_each():
-    found = timing.at_work("wrn28_10", batch_size=7, gamma=0.3)
-    assert {recipe.method for recipe in found.values()} == set(recipes.LABELS)
+    cases = timing.at_work("wrn28_10", batch_size=7, gamma=0.3)
+    assert {recipe.method for recipe in cases.values()} == set(recipes.LABELS)
     for method in ("patchup_soft", "patchup_hard", "manifold_mixup", "feature_cutmix"):
-        assert [found[f"{method} k={k}"].layers for k in range(4)] == [(0,), (1,), (2,), (3,)]
-    assert found["patchup_hard k=1"].prob == found["cutmix"].prob == 1.0
-    assert found["dropblock"] == recipes.resolve("cifar100", "wrn28_10", "dropblock", batch_size=7)
-    assert {recipe.batch_size for recipe in found.values()} == {7}
-    assert found["patchup_soft k=0"].gamma == 0.3 and found["none"].gamma is None
-
-
-def test_methods_layers_and_probability_may_be_chosen():
-    found = timing.at_work("preactresnet18", ("none", "patchup_soft"), layers=(2, 4), prob=0.5)
-    assert list(found) == ["none", "patchup_soft k=2", "patchup_soft k=4"]
-    assert found["patchup_soft k=4"].layers == (4,) and found["patchup_soft k=4"].prob == 0.5
+        assert [cases[f"{method} k={k}"].layers for k in range(4)] == [(0,), (1,), (2,), (3,)]
+    assert cases["patchup_hard k=1"].prob == cases["cutmix"].prob == 1.0
+    assert cases["dropblock"] == recipes.resolve("cifar100", "wrn28_10", "dropblock", batch_size=7)
+    assert {recipe.batch_size for recipe in cases.values()} == {7}
+    assert cases["patchup_soft k=0"].gamma == 0.3 and cases["none"].gamma is None
+    chosen = timing.at_work("preactresnet18", ("none", "patchup_soft"), layers=(2, 4), prob=0.5)
+    assert list(chosen) == ["none", "patchup_soft k=2", "patchup_soft k=4"]
+    assert chosen["patchup_soft k=4"].layers == (4,) and chosen["patchup_soft k=4"].prob == 0.5
 
 
 @pytest.mark.parametrize("method", recipes.LABELS)
@@ -218,8 +215,8 @@ def test_the_official_step_is_the_same_training_with_separate_relus():
         with Calls() as calls:
             case.step()
         called[kind] = calls.names
-    for one, other in zip(*(case.net.state_dict().values() for case in cases.values())):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    for weights in zip(*(case.net.state_dict().values() for case in cases.values())):
+        torch.testing.assert_close(*weights, rtol=1e-4, atol=1e-6)
     assert "aten.relu_.default" in called[timing.Case] and "aten.relu_.default" not in called[timing.Official]
     assert any("fused_sgd" in name for name in called[timing.Case] - called[timing.Official])
     x = -torch.ones(2)
@@ -230,9 +227,9 @@ def test_the_official_step_is_the_same_training_with_separate_relus():
 def test_functions_in_processes_of_their_own_take_turns(tmp_path):
     log = tmp_path / "log"
     command = f"echo $PPID >> {log}"
-    makers = dict.fromkeys(("one", "other"), (functools.partial, (os.system, command)))
-    found = timing.medians_apart(makers, torch.device("cpu"), rounds=2)
-    assert list(found) == ["one", "other"] and all(seconds > 0 for seconds in found.values())
+    makers = dict.fromkeys(("first", "other"), (functools.partial, (os.system, command)))
+    seconds = timing.medians_apart(makers, CPU, rounds=2)
+    assert list(seconds) == ["first", "other"] and min(seconds.values()) > 0
     processes = log.read_text().split()
     assert processes == processes[:2] * 3 and len({*processes, str(os.getpid())}) == 3
 
@@ -247,9 +244,9 @@ def tiny_recipe():
 @pytest.fixture
 def modes(monkeypatch):
     """The modes that torch.cuda.set_sync_debug_mode was set to."""
-    found = []
-    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", found.append)
-    return found
+    modes = []
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+    return modes
 
 
 def test_the_peak_is_that_of_steps_alone(monkeypatch):

@@ -8,9 +8,9 @@ python -m scripts.bench.benchmark --dataset tiny_imagenet --model wrn28_10     #
 python -m scripts.bench.benchmark --corruptions 64                   # instead: corrupted images a second, of 64 pixels
 
 Whole steps are timed interleaved, method by method, round by round, and compared as medians; on a shared machine they
-resolve no better than 10 %. So a method's own share is timed too: its draw, its mixing and what they add to the
-backward pass, alone and on the real shapes, over the time of a step of `none`. Targets of steps are judged by
-1 + this share; on a GPU, where launching work and doing it overlap, by whole steps.
+resolve no better than 10 %. So a method's share is timed too: its draw, its mixing and what they add to the backward
+pass, alone and on the real shapes, over the time of a step of `none`. Targets of steps are judged by 1 + this share;
+on a GPU, where launching work and doing it overlap, by whole steps.
 """
 
 import argparse
@@ -66,51 +66,51 @@ def operation(device, rounds, compiled=False):
     }
     layout = torch.channels_last if patchups["soft"].channels_last else torch.contiguous_format
     h, gradient, copy = (torch.randn(FEATURES, device=device).contiguous(memory_format=layout) for _ in range(3))
-    y, found = torch.randint(100, FEATURES[:1], device=device), {}
+    y, operations = torch.randint(100, FEATURES[:1], device=device), {}
     for name, recipe in patchups.items():
         method = recipes.regularizer(recipe, 100)
         if compiled:
             method.compile()
-        found[name] = Operations(method, h, y, None, {1: h.requires_grad_()}, {1: gradient})
-    calls = {"copy": lambda: copy.copy_(h.detach())} | {name: one.run for name, one in found.items()}
+        operations[name] = Operations(method, h, y, None, {1: h.requires_grad_()}, {1: gradient})
+    calls = {"copy": lambda: copy.copy_(h.detach())} | {name: work.run for name, work in operations.items()}
     seconds = medians(calls, device, rounds, queued=True)
-    kept = max(one.kept() / h.untyped_storage().nbytes() for one in found.values())
+    kept = max(work.kept() / h.untyped_storage().nbytes() for work in operations.values())
     suffix = "_compiled" if compiled else ""
-    return {f"{name}{suffix}": seconds[name] / seconds["copy"] for name in found}, kept
+    return {f"{name}{suffix}": seconds[name] / seconds["copy"] for name in operations}, kept
 
 
-def methods(found, device, rounds, graphs=False):
-    """{name: what was measured of the recipe} of the dict found, `none` among them.
+def methods(cases, device, rounds, graphs=False):
+    """{name: what was measured} of recipes, {name: recipe}, `none` among them.
 
-    On a CPU they take turns; on a GPU they come one by one, so that each has all of its memory.
+    On a CPU they take turns; on a GPU each has its turn alone, and all of the memory.
     """
-    groups = [{name: recipe} for name, recipe in found.items()] if device.type == "cuda" else [found]
+    groups = [{name: recipe} for name, recipe in cases.items()] if device.type == "cuda" else [cases]
     rows = {}
     for group in groups:
         rows |= at_a_time(group, device, rounds, graphs)
         gc.collect()  # compiled stages are in a circle with their network, whose memory the next group needs
     for name, row in rows.items():
-        row["images_per_second"] = found[name].batch_size / row["step"]
+        row["images_per_second"] = cases[name].batch_size / row["step"]
         row["over_none"] = row["step"] / rows["none"]["step"]
     return rows
 
 
-def at_a_time(found, device, rounds, graphs):
-    """{name: its row} of the recipes in found, taking turns: seconds of a step and of the method's own operations.
+def at_a_time(group, device, rounds, graphs):
+    """{name: its row} of recipes that take turns: seconds of a step and (`own`) of the method's operations alone.
 
     And `solvers` of these for Puzzle Mix; on a GPU what timing.counts says.
     """
-    cases = {name: Case(recipe, device, graphs=graphs) for name, recipe in found.items()}
+    cases = {name: Case(recipe, device, graphs=graphs) for name, recipe in group.items()}
     steps = medians({name: case.step for name, case in cases.items()}, device, rounds)
-    rows = {name: {"step": steps[name]} for name in found}
+    rows = {name: {"step": seconds} for name, seconds in steps.items()}
     if device.type == "cuda":
         for name, case in cases.items():
             rows[name] |= timing.counts(case)
     shared = next(iter(cases.values())).hidden()
     operations = {name: case.operations(*shared) for name, case in cases.items()}
-    own = medians({name: one.run for name, one in operations.items()}, device, 2 * rounds + 1)
+    shares = medians({name: work.run for name, work in operations.items()}, device, 2 * rounds + 1)
     for name, row in rows.items():
-        row["own"] = own[name]
+        row["own"] = shares[name]
     if "puzzlemix" in rows:
         rows["puzzlemix"]["solvers"] = solver_seconds(operations["puzzlemix"], device, 2 * rounds + 1)
     return rows
@@ -120,7 +120,7 @@ def formulations(none, device, rounds):
     """{"official", "eager", "compiled": seconds of `none`'s step}, taking turns; none: its recipe."""
     ours = {name: dataclasses.replace(none, compile=name == "compiled") for name in ("eager", "compiled")}
     makers = {"official": (official_step, (none, device))}
-    return medians_apart(makers | {name: (our_step, (one, device)) for name, one in ours.items()}, device, rounds)
+    return medians_apart(makers | {name: (our_step, (recipe, device)) for name, recipe in ours.items()}, device, rounds)
 
 
 def batches_a_second(device, dataset="cifar100", count=45000, batch_size=100):
@@ -138,36 +138,36 @@ def everything(args, device, overrides):
     """Measure every target; print the tables and return what is to be kept."""
     set_up_backends(device, deterministic=False)
     rounds = args.rounds or ROUNDS[device.type]
-    found = at_work(args.model, dict.fromkeys(("none", *args.methods)), **overrides)
+    cases = at_work(args.model, dict.fromkeys(("none", *args.methods)), **overrides)
     figures, kept = operation(device, 4 * rounds)  # before anything is compiled
-    rows = methods(found, device, rounds, args.graphs)
-    pace = formulations(found["none"], device, 2 * rounds + 1)
+    none, rows = cases["none"], methods(cases, device, rounds, args.graphs)
+    pace = formulations(none, device, 2 * rounds + 1)
     figures |= operation(device, 4 * rounds, compiled=True)[0] | {"kept": kept}
     figures |= {name: pace[name] / pace["official"] for name in ("eager", "compiled")}
     figures["input"] = batches_a_second(device)
     figures = {key: (value, "") for key, value in figures.items()} | shares(rows, device)
     judged = targets.judged(targets.targets(device), figures)
     print(targets.table(judged))
-    print(f"\n{rows_in_words(rows, args.model, found['none'].batch_size)}")
+    print(f"\n{rows_in_words(rows, args.model, none.batch_size)}")
     print(f"\nmedians of {rounds} rounds of whole steps, {2 * rounds + 1} of own operations")
-    head = {"rounds": rounds, "graphs": args.graphs, "recipe": recipes.used(found["none"])}
+    head = {"rounds": rounds, "graphs": args.graphs, "recipe": recipes.used(none)}
     return head | {"targets": judged, "formulations": pace, "methods": rows}
 
 
 def shares(rows, device):
     """{target: (a step over that of `none`, which case)}, of several cases the largest; and the share of `solvers`.
 
-    On a CPU 1 + the method's own operations over the step of `none`; on a GPU the whole steps, which it repeats well.
+    On a CPU 1 + the method's operations over the step of `none`; on a GPU the whole steps, which it repeats well.
     """
-    none, found = rows["none"]["step"], {}
+    none, figures = rows["none"]["step"], {}
     for name, row in rows.items():
         method = name.split()[0]
         key = method if method in OTHERS else "mixing"
         ratio = row["over_none"] if device.type == "cuda" else 1 + row["own"] / none
-        found[key] = max(found.get(key, (0, "")), (ratio, name if key == "mixing" else ""))
+        figures[key] = max(figures.get(key, (0, "")), (ratio, name if key == "mixing" else ""))
     if "puzzlemix" in rows:
-        found["solvers"] = 100 * rows["puzzlemix"]["solvers"] / none, ""
-    return found
+        figures["solvers"] = 100 * rows["puzzlemix"]["solvers"] / none, ""
+    return figures
 
 
 def rows_in_words(rows, model, batch_size):
@@ -189,16 +189,16 @@ def rows_in_words(rows, model, batch_size):
 
 
 def at_once(args, device, overrides):
-    """Images a second of runs that share the device, against one's, by method."""
-    count, found = args.runs_at_once, {}
+    """Images a second of runs that share the device, against those of a run alone, by method."""
+    count, speeds = args.runs_at_once, {}
     print(f"| {args.model} on {device} | one run | {count} at once, together | gain |\n| --- | ---: | ---: | ---: |")
     for method in args.methods:
         recipe = recipes.resolve("cifar100", args.model, method, **recipes.applicable(method, overrides))
-        one, several = (timing.images_a_second(recipe, device, runs, graphs=args.graphs) for runs in (1, count))
-        print(f"| {method} | {one:,.0f} | {several:,.0f} | {several / one:.2f} |", flush=True)
-        found[method] = {"one": one, "together": several}
+        alone, together = (timing.images_a_second(recipe, device, runs, graphs=args.graphs) for runs in (1, count))
+        print(f"| {method} | {alone:,.0f} | {together:,.0f} | {together / alone:.2f} |", flush=True)
+        speeds[method] = {"one": alone, "together": together}
     print("\nimages a second")
-    return {"runs_at_once": count, "images_per_second": found}
+    return {"runs_at_once": count, "images_per_second": speeds}
 
 
 def training(args, device, overrides):
@@ -207,12 +207,10 @@ def training(args, device, overrides):
     if timed_batch is not None and timed_batch < 1:
         raise BadInput(f"--batch-size must be at least 1, not {timed_batch}")
     recipe = recipes.resolve(args.dataset, args.model, "none", **recipes.applicable("none", overrides))
-    every = dict.fromkeys(("none", *args.methods))
-    found = training_hours(
-        args.dataset, args.model, every, device, args.rounds or ROUNDS[device.type], timed_batch, **overrides
-    )
-    print(hours.table(recipe, found))
-    return {"dataset": args.dataset, "model": args.model, "batch_size": recipe.batch_size, "methods": found}
+    every, rounds = dict.fromkeys(("none", *args.methods)), args.rounds or ROUNDS[device.type]
+    measured = training_hours(args.dataset, args.model, every, device, rounds, timed_batch, **overrides)
+    print(hours.table(recipe, measured))
+    return {"dataset": args.dataset, "model": args.model, "batch_size": recipe.batch_size, "methods": measured}
 
 
 def corruptions_a_second(side, workers, count=1000):
@@ -249,6 +247,10 @@ def corruptions(args):
 def measure(args):
     """Measure what is asked for, print it, and write it with command, device and versions where --out says."""
     cli.require_counts(args, "rounds", "corruptions", "workers", "runs_at_once")
+    if args.out:
+        make_folder(args.out.parent)
+        if args.out.is_dir():
+            raise BadInput(f"--out {args.out} is a folder: give the name of a .json file")
     device = select_device("cpu" if args.corruptions else args.device)
     if args.graphs and device.type != "cuda":
         raise BadInput("--graphs needs a CUDA device")
@@ -262,15 +264,14 @@ def measure(args):
             raise RunFailed(f"a step does not fit on {device} ({error}): try a smaller --batch-size") from error
     if args.out:
         head = {"command": " ".join(["python", *sys.argv]), "environment": environment(device)}
-        make_folder(args.out.parent)
         write_json(args.out, head | record)
     return 0
 
 
 def parser():
     """The command line."""
-    found = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = found.add_argument
+    commands = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = commands.add_argument
     known = [name for name, facts in data.FACTS.items() if facts.train_images]
     add("--dataset", choices=known, help="time the hours of a training on it, by its recipe")
     add("--model", default="preactresnet18", choices=models.MODELS)
@@ -282,8 +283,8 @@ def parser():
     add("--corruptions", type=int, metavar="SIDE", help="time these, on images of SIDE pixels")
     add("--workers", type=int, default=2, help="processes that corrupt (default 2)")
     add("--out", type=Path, help="a .json file for the figures")
-    recipes.add_flags(found)
-    return found
+    recipes.add_flags(commands)
+    return commands
 
 
 def main(arguments=None):

@@ -20,8 +20,8 @@ def training_hours(dataset, model, methods, device, rounds, timed_batch=None, **
     names = dict.fromkeys(("none", *methods))
     paper = {name: recipes.resolve(dataset, model, name, **recipes.applicable(name, overrides)) for name in names}
     sizes = {name: timed_batch or recipe.batch_size for name, recipe in paper.items()}
-    found = {name: Case(dataclasses.replace(paper[name], batch_size=sizes[name]), device) for name in names}
-    seconds = medians({name: case.step for name, case in found.items()}, device, rounds)
+    steps = {name: Case(dataclasses.replace(paper[name], batch_size=sizes[name]), device).step for name in names}
+    seconds = medians(steps, device, rounds)
     return {
         name: {
             "step_ms": 1e3 * seconds[name],
@@ -33,13 +33,13 @@ def training_hours(dataset, model, methods, device, rounds, timed_batch=None, **
     }
 
 
-def table(recipe, found):
-    """Markdown of what training_hours found; recipe: that of `none`."""
-    size = found["none"]["timed_batch"]
+def table(recipe, measured):
+    """Markdown of what training_hours measured; recipe: that of `none`."""
+    size = measured["none"]["timed_batch"]
     lines = [f"| {recipe.dataset}, {recipe.model}, batch {size} | step (ms) | over none | hours a run |"]
     lines.append("| --- | ---: | ---: | ---: |")
-    for name, one in found.items():
-        lines.append(f"| {name} | {one['step_ms']:.1f} | {one['over_none']:.2f} | {one['hours']:,.2f} |")
+    for name, row in measured.items():
+        lines.append(f"| {name} | {row['step_ms']:.1f} | {row['over_none']:.2f} | {row['hours']:,.2f} |")
     lines += [
         "",
         f"hours of {recipe.epochs} epochs of {estimates.training_images(recipe):,} images, training steps alone",

@@ -3,31 +3,35 @@
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import multiprocessing
 import statistics
 import time
 import warnings
 from threading import BrokenBarrierError
+from types import SimpleNamespace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
 import data
 import recipes
+from data.loaders import TRAIN, MemoryLoader, Pool
 from engine.device import autocast, peak_memory, set_up_backends
 from engine.files import RunFailed
 from engine.graphs import Recorder
 from engine.trainer import Trainer, compile_stages
 from regularizers import puzzlemix
 from regularizers.base import one_hot
-from scripts.grid import estimates
 
 CALLS = {"cpu": 1, "cuda": 20}  # timed in a row: launching kernels runs ahead of a GPU
 ROUNDS = {"cpu": 3, "cuda": 31}  # counted, of medians: on a GPU enough to tell 1.03 from 1
 LAUNCHING_CYCLES = 100_000_000  # of a GPU: 50 ms and more, in which CALLS calls are launched
 LAYERS = (0, 1, 2, 3)
-WAIT_EPOCHS = 10  # of estimates.random_images, over which the waits are counted
+BATCHES = 3  # of random_images
+WAIT_EPOCHS = 10  # of random_images, over which the waits are counted
 START_MINUTES = 10  # to wait for the slowest run's first steps, compilation included
 
 
@@ -70,61 +74,71 @@ def medians(functions, device, rounds, queued=False):
 
     queued: see timed.
     """
-    seconds = {name: [] for name in functions}
-    turns = [name for _ in range(rounds + 1) for name in functions]
-    for name in tqdm(turns, "timing", leave=False, dynamic_ncols=True):
-        seconds[name].append(timed(functions[name], device, CALLS.get(device.type, 1), queued))
-    return {name: statistics.median(found[1:]) for name, found in seconds.items()}
+    calls = CALLS.get(device.type, 1)
+    return _in_turns({name: lambda f=f: timed(f, device, calls, queued) for name, f in functions.items()}, rounds)
 
 
 def medians_apart(makers, device, rounds):
-    """As medians, of functions that are made, by makers of (function, arguments), each in a process of its own.
+    """As medians, of the functions that makers, (function, arguments), return, each in another process.
 
-    So each has settings of its process to itself, as train.keep_freed_memory.
+    So the settings of a process, as whether it keeps freed memory, are one function's alone.
     """
-    seconds = {name: [] for name in makers}
-    context, threads = multiprocessing.get_context("spawn"), torch.get_num_threads()
-    with contextlib.ExitStack() as processes:
-        pools = {}
+    options = {"mp_context": multiprocessing.get_context("spawn"), "initializer": torch.set_num_threads}
+    options |= {"initargs": (torch.get_num_threads(),)}
+    with contextlib.ExitStack() as stack:
+        clocks = {}
         for name, maker in makers.items():
-            options = {"mp_context": context, "initializer": _make, "initargs": (threads, *maker)}
-            pools[name] = processes.enter_context(concurrent.futures.ProcessPoolExecutor(1, **options))
-        turns = [name for _ in range(rounds + 1) for name in makers]
-        for name in tqdm(turns, "timing", leave=False, dynamic_ncols=True):
-            seconds[name].append(pools[name].submit(_timed, device).result())
-    return {name: statistics.median(found[1:]) for name, found in seconds.items()}
+            pool = stack.enter_context(concurrent.futures.ProcessPoolExecutor(1, **options))
+            clocks[name] = lambda pool=pool, maker=maker: pool.submit(_timed, *maker, device).result()
+        return _in_turns(clocks, rounds)
 
 
-def _make(threads, maker, arguments):
-    global _function
-    torch.set_num_threads(threads)
-    _function = maker(*arguments)
+def _in_turns(clocks, rounds):
+    """{name: the median of what `rounds` calls of clocks[name]() return}; a first round does not count."""
+    seconds = {name: [] for name in clocks}
+    turns = [name for _ in range(rounds + 1) for name in clocks]
+    for name in tqdm(turns, "timing", leave=False, dynamic_ncols=True):
+        seconds[name].append(clocks[name]())
+    return {name: statistics.median(times[1:]) for name, times in seconds.items()}
 
 
-def _timed(device):
-    return timed(_function, device, CALLS[device.type])
+def _timed(maker, arguments, device):
+    return timed(_made(maker, arguments), device, CALLS[device.type])
+
+
+@functools.cache
+def _made(maker, arguments):
+    return maker(*arguments)
 
 
 @contextlib.contextmanager
 def clocked(module, names, device):
     """Within it, the list that it yields receives the seconds of every call of these functions of a module."""
-    seconds, before = [], {name: getattr(module, name) for name in names}
+    seconds = []
 
-    def measured(function):
+    def clock(function):
         def call(*arguments):
-            found = []
-            seconds.append(timed(lambda: found.append(function(*arguments)), device))
-            return found[0]
+            results = []
+            seconds.append(timed(lambda: results.append(function(*arguments)), device))
+            return results[0]
 
         return call
 
-    try:
-        for name, function in before.items():
-            setattr(module, name, measured(function))
+    with replaced(module, **{name: clock(getattr(module, name)) for name in names}):
         yield seconds
+
+
+@contextlib.contextmanager
+def replaced(owner, **values):
+    """Within it, attributes of a module, class or object have these values."""
+    before = {name: getattr(owner, name) for name in values}
+    try:
+        for name, value in values.items():
+            setattr(owner, name, value)
+        yield
     finally:
-        for name, function in before.items():
-            setattr(module, name, function)
+        for name, value in before.items():
+            setattr(owner, name, value)
 
 
 # ---- memory ----
@@ -152,16 +166,26 @@ def kept_bytes(function, besides=()):
 
 def graph_nodes(outputs):
     """Every node of the graph that ends in these tensors."""
-    found, waiting = set(), [tensor.grad_fn for tensor in outputs]
+    nodes, waiting = {None}, [tensor.grad_fn for tensor in outputs]
     while waiting:
         node = waiting.pop()
-        if node is not None and node not in found:
-            found.add(node)
+        if node not in nodes:
+            nodes.add(node)
             waiting += [before for before, _ in node.next_functions]
-    return found
+    return nodes - {None}
 
 
 # ---- what is timed ----
+
+
+def random_images(recipe, classes, count=None):
+    """A data set of `count` random images (default: of a few batches) that fit a recipe."""
+    rng, count = np.random.default_rng(0), count or BATCHES * recipe.batch_size
+    images = rng.integers(0, 256, (count, 3, recipe.image_size, recipe.image_size), dtype=np.uint8)
+    labelled, facts = Pool(images, rng.integers(0, classes, count)), data.FACTS[recipe.dataset]
+    options = {"mean": facts.mean, "std": facts.std, "padding": recipe.padding or 0, "flip": bool(recipe.flip)}
+    loader = MemoryLoader(labelled, np.arange(count), seed=0, augment=TRAIN, **options)
+    return SimpleNamespace(train=loader, val=loader, test=loader, digest="")
 
 
 def at_work(model, methods=tuple(recipes.LABELS), dataset="cifar100", **overrides):
@@ -169,20 +193,20 @@ def at_work(model, methods=tuple(recipes.LABELS), dataset="cifar100", **override
 
     overrides: fields of the recipe, for the methods that have them. Raises recipes.RecipeError.
     """
-    found = {}
+    cases = {}
     for method in methods:
         options = recipes.applicable(method, {"prob": 1.0} | overrides)
         recipe = recipes.resolve(dataset, model, method, **options)
         if recipe.layers is None or method == "dropblock":  # which acts on all of its layers at once
-            found[method] = recipe
+            cases[method] = recipe
         else:
             for k in overrides.get("layers", LAYERS):
-                found[f"{method} k={k}"] = recipes.resolve(dataset, model, method, **options | {"layers": (k,)})
-    return found
+                cases[f"{method} k={k}"] = recipes.resolve(dataset, model, method, **options | {"layers": (k,)})
+    return cases
 
 
 class Operations:
-    """A method's own operations: draw, mix at every stage, and the backward pass of the mixing.
+    """What a method does in a step: draw, mix at every stage, and the backward pass of the mixing.
 
     x, y, net: see Regularizer.draw; hidden: {k: the input of stage k}; gradients: {k: what arrives there}.
     """
@@ -222,9 +246,9 @@ def solver_seconds(operations, device, draws):
     """Seconds that a draw of Puzzle Mix spends on its minimum cut and its transport, a median."""
     seconds = []
     for _ in range(draws):
-        with clocked(puzzlemix, ("best_mask", "transport_plan"), device) as found:
+        with clocked(puzzlemix, ("best_mask", "transport_plan"), device) as times:
             operations.draw()
-        seconds.append(sum(found))
+        seconds.append(sum(times))
     return statistics.median(seconds)
 
 
@@ -237,7 +261,7 @@ class Case:
     def __init__(self, recipe, device, classes=None, graphs=False, net=None):
         recipe = dataclasses.replace(recipe, lr=0.01)  # random labels at a higher rate may diverge
         classes = classes or data.FACTS[recipe.dataset].num_classes
-        self.images = estimates.random_images(recipe, classes)
+        self.images = random_images(recipe, classes)
         self.regularizer = recipes.regularizer(recipe, classes)
         if net is None:
             net = recipes.network(recipe, classes)
@@ -250,31 +274,30 @@ class Case:
         self.x = x.to(memory_format=torch.channels_last) if recipe.channels_last else x
 
     def step(self):
-        """One training step, with draws of its own."""
+        """One training step, with new draws."""
         self.trainer.epoch += 1  # of which the draws are a function
         self.trainer.train_step(self.x, self.y)
 
     def hidden(self):
         """({k: an input of stage k}, {k: a gradient that arrives there}), typed and laid out as in a training step."""
-        found = {}
+        hidden = {}
 
         def note(k, h):
-            found[k] = h.detach().clone().requires_grad_(k > 0)
+            hidden[k] = h.detach().clone().requires_grad_(k > 0)
             return h
 
         with autocast(self.recipe.amp, self.device):
             self.net(self.x, note)
-        return found, {k: torch.randn_like(h) for k, h in found.items()}
+        return hidden, {k: torch.randn_like(h) for k, h in hidden.items()}
 
     def operations(self, hidden, gradients):
-        """The method's own operations on this batch."""
+        """The Operations of the method on this batch."""
         return Operations(self.regularizer, self.x, self.y, self.net, hidden, gradients, self.recipe.amp)
 
 
-def our_step(recipe, device, keep=True):
-    """The step of a recipe as train.py makes it; keep: whether a CPU keeps freed memory."""
-    if keep or device.type == "cuda":
-        set_up_backends(device, deterministic=False)
+def our_step(recipe, device):
+    """The step of a recipe as train.py makes it."""
+    set_up_backends(device, deterministic=False)
     return Case(recipe, device).step
 
 
@@ -293,22 +316,11 @@ class Official(Case):
         self.target = one_hot(self.y, self.regularizer.num_classes)
 
     def step(self):
-        with separate_relu():
+        with replaced(F, relu=lambda x, inplace=False: torch.relu(x)):
             loss = F.binary_cross_entropy(self.net(self.x).softmax(dim=1), self.target)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-
-
-@contextlib.contextmanager
-def separate_relu():
-    """Within it no ReLU is in place, whatever the networks ask for."""
-    before = F.relu
-    F.relu = lambda x, inplace=False: torch.relu(x)
-    try:
-        yield
-    finally:
-        F.relu = before
 
 
 # ---- on a GPU ----
@@ -351,22 +363,17 @@ def images_a_second(recipe, device, count, seconds=10, graphs=False):
     Raises RunFailed where they do not fit.
     """
     context = multiprocessing.get_context("spawn")
-    options = {"mp_context": context, "initializer": _meet, "initargs": (context.Barrier(count),)}
-    with concurrent.futures.ProcessPoolExecutor(count, **options) as pool:
-        runs = [pool.submit(_train, recipe, device, seconds, graphs) for _ in range(count)]
-    errors = [error for run in runs if (error := run.exception())]
+    with context.Manager() as manager, concurrent.futures.ProcessPoolExecutor(count, mp_context=context) as pool:
+        barrier = manager.Barrier(count)
+        runs = [pool.submit(_train, recipe, device, seconds, graphs, barrier) for _ in range(count)]
+        errors = [error for run in runs if (error := run.exception())]
     if errors:
         errors.sort(key=lambda error: isinstance(error, BrokenBarrierError))  # the cause comes first
         raise RunFailed(f"{count} runs at once cannot be on {device}: {errors[0]}") from errors[0]
     return sum(run.result() for run in runs)
 
 
-def _meet(barrier):
-    global _barrier
-    _barrier = barrier
-
-
-def _train(recipe, device, seconds, graphs):
+def _train(recipe, device, seconds, graphs, barrier):
     """Images a second of one of the processes, from when all of them have done their first steps."""
     try:
         set_up_backends(device, deterministic=False)
@@ -375,9 +382,9 @@ def _train(recipe, device, seconds, graphs):
             case.step()
         synchronize(device)
     except BaseException:
-        _barrier.abort()  # the others need not wait
+        barrier.abort()  # the others need not wait
         raise
-    _barrier.wait(60 * START_MINUTES)
+    barrier.wait(60 * START_MINUTES)
     start = time.perf_counter()
     while time.perf_counter() - start < seconds:
         for _ in range(CALLS[device.type]):

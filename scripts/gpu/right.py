@@ -6,7 +6,6 @@ import os
 import signal
 import tempfile
 from pathlib import Path
-from unittest import mock
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +17,8 @@ from engine.device import autocast, best_amp, set_up_backends
 from engine.graphs import Recorder
 from engine.signals import Stopped
 from engine.trainer import Trainer, compile_stages
-from scripts.bench.timing import Case, synchronisations
+from scripts.bench.timing import Case, random_images, replaced, synchronisations
 from scripts.gpu.rows import attempted, check
-from scripts.grid import estimates
 
 # Rounding of another order is as large as the CPU's own; the transforms of Winograd's 3x3 convolutions, which cuDNN may
 # choose, add about one decimal digit. A wrong operand or mask is off by the size of the step itself.
@@ -38,10 +36,10 @@ def trainer_of(recipe, device, *, dtype=torch.float32, recorder=False, seed=0):
     if recipe.compile:
         compile_stages(net)
     recorder = Recorder(regularizer.generators) if recorder else None
-    images = estimates.random_images(recipe, 100, 2 * recipe.batch_size)
-    found = Trainer(recipe, images, net, regularizer, device, files=None, recorder=recorder)
-    found.net.train()
-    return found
+    images = random_images(recipe, 100, 2 * recipe.batch_size)
+    trainer = Trainer(recipe, images, net, regularizer, device, files=None, recorder=recorder)
+    trainer.net.train()
+    return trainer
 
 
 # ---- every method against float64 ----
@@ -62,24 +60,24 @@ def methods(device, small):
 def against_float64(method, device, steps, size):
     """Check one method, with a smooth activation: at the kink of a ReLU rounding alone would decide much."""
     recipe = recipes.resolve("cifar100", "preactresnet18", method, criterion="ce", **size)
-    plain, exact, here = (
+    plain, exact, tested = (
         trainer_of(recipe, torch.device("cpu")),
         trainer_of(recipe, torch.device("cpu"), dtype=torch.float64),
         trainer_of(recipe, device),
     )
     before = flat(exact)
-    with mock.patch.object(F, "relu", lambda x, inplace=False: F.silu(x)):
+    with replaced(F, relu=lambda x, inplace=False: F.silu(x)):
         for step in range(steps):
-            same_step(plain, (exact, here), step)
+            same_step(plain, (exact, tested), step)
     moved = (flat(exact) - before).norm()
-    off_plain, off_here = (float((flat(one) - flat(exact)).norm() / moved) for one in (plain, here))
+    off_plain, off = (float((flat(trainer) - flat(exact)).norm() / moved) for trainer in (plain, tested))
     limit = FLOAT32_FACTOR * off_plain
-    detail = f"off by {off_here:.1e} of {steps} steps, the CPU's float32 by {off_plain:.1e}, limit {limit:.1e}"
-    check(f"{method} against float64", off_here <= limit, detail)
+    detail = f"off by {off:.1e} of {steps} steps, the CPU's float32 by {off_plain:.1e}, limit {limit:.1e}"
+    check(f"{method} against float64", off <= limit, detail)
 
 
 def same_step(leader, followers, step):
-    """One step of each on one batch, with the leader's draw."""
+    """A step of each trainer on the same batch, with the leader's draw."""
     x, y = next(leader.datasets.train.batches(leader.recipe.batch_size, leader.device, epoch=step))
     known = dict(vars(leader.regularizer))
     leader.regularizer.seed(0, step)
@@ -93,7 +91,7 @@ def same_step(leader, followers, step):
         follower.regularizer.seed(0, step)
         if follower is not leader:
             vars(follower.regularizer).update({name: carried(v, follower.device, dtype) for name, v in drawn.items()})
-        with mock.patch.object(torch, "rand", cpu_rand(step)):
+        with replaced(torch, rand=cpu_rand(step)):
             follower.optimize(carried(x, follower.device, dtype))
 
 
@@ -102,18 +100,17 @@ def carried(value, device, dtype):
     if isinstance(value, torch.Tensor):
         return value.to(device, dtype if value.is_floating_point() and value.dim() > 2 else value.dtype)
     if isinstance(value, (list, tuple)):
-        return type(value)(carried(one, device, dtype) for one in value)
+        return type(value)(carried(part, device, dtype) for part in value)
     return copy.copy(value)
 
 
 def cpu_rand(step):
     """Stands in for torch.rand: the same numbers on every device, whose generators differ."""
-    generator, rand = torch.Generator().manual_seed(step), torch.rand
+    numbers, rand = torch.Generator().manual_seed(step), torch.rand
 
-    def drawn(*size, device=None, generator=generator, **options):
-        return rand(*size, generator=drawn.generator, **options).to(device)
+    def drawn(*size, device=None, generator=None, **options):
+        return rand(*size, generator=numbers, **options).to(device)
 
-    drawn.generator = generator
     return drawn
 
 
@@ -160,8 +157,8 @@ def waits(method, device):
     case = Case(recipe, device)
     for _ in range(3):
         case.step()
-    found, limit = synchronisations(case), PUZZLEMIX_WAITS if method == "puzzlemix" else 0
-    check(f"{method}: waits a step", found <= limit, f"{found:g}, at most {limit}")
+    count, limit = synchronisations(case), PUZZLEMIX_WAITS if method == "puzzlemix" else 0
+    check(f"{method}: waits a step", count <= limit, f"{count:g}, at most {limit}")
 
 
 # ---- compiled stages against eager ones ----
@@ -170,18 +167,20 @@ def waits(method, device):
 def compiled_as_eager(recipe, net, device):
     """Check the gradients of a batch by a compiled network, on the device, against those of its eager twin.
 
-    Both are held against those of one step up in precision: of bf16 and fp16 float32, of float32 float64.
+    Both are held against those of the next higher precision: bf16 and fp16 against float32, float32 against float64.
     """
     twin = recipes.network(recipe, 100).to(device, memory_format=torch.channels_last).train()
     twin.load_state_dict(net.state_dict())
     shape = recipe.batch_size, 3, recipe.image_size, recipe.image_size
     x = torch.randn(shape, device=device).to(memory_format=torch.channels_last)
     y = torch.randint(100, shape[:1], device=device)
-    eager, compiled = (gradient(one, x, y, recipe.amp) for one in (twin, net))
+    eager, compiled = (gradient(network, x, y, recipe.amp) for network in (twin, net))
     factor = FLOAT32_FACTOR if recipe.amp == "off" else COMPILED_FACTOR
-    with full_precision():
-        exact = gradient(twin.double(), x.double(), y, "off") if recipe.amp == "off" else gradient(twin, x, y, "off")
-    off_eager, off_compiled = (float((one - exact).norm() / exact.norm()) for one in (eager, compiled))
+    if recipe.amp == "off":
+        twin, x = twin.double(), x.double()
+    with replaced(torch.backends.cuda.matmul, allow_tf32=False), replaced(torch.backends.cudnn, allow_tf32=False):
+        exact = gradient(twin, x, y, "off")
+    off_eager, off_compiled = (float((tested - exact).norm() / exact.norm()) for tested in (eager, compiled))
     limit = factor * off_eager
     detail = f"gradients off by {off_compiled:.1e}, eager ones by {off_eager:.1e}, limit {limit:.1e}"
     check(f"{recipe.model}, amp {recipe.amp}: compiled against eager", off_compiled <= limit, detail)
@@ -191,19 +190,8 @@ def gradient(net, x, y, amp):
     """The gradient of a batch by all weights, float64 [n]."""
     with autocast(amp, x.device):
         logits = net(x)
-    found = torch.autograd.grad(F.cross_entropy(logits.float(), y), list(net.parameters()))
-    return torch.cat([one.double().flatten() for one in found])
-
-
-@contextlib.contextmanager
-def full_precision():
-    """Within it no TF32."""
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+    gradients = torch.autograd.grad(F.cross_entropy(logits.float(), y), list(net.parameters()))
+    return torch.cat([part.double().flatten() for part in gradients])
 
 
 # ---- runs ----
@@ -238,9 +226,8 @@ def stop_and_go_on(recipe, device, stop_after, learns):
     check("a training learns", error < LEARNT if learns else error < 95, detail)
 
 
-@contextlib.contextmanager
 def stopped_at(count):
-    """Within it a run's process gets SIGUSR1 after so many steps."""
+    """Within it this process gets SIGUSR1 after so many training steps."""
     real, steps = Trainer.train_step, iter(range(1, 10**9))
 
     def train_step(self, x, y):
@@ -248,5 +235,4 @@ def stopped_at(count):
         if next(steps) == count:
             os.kill(os.getpid(), signal.SIGUSR1)
 
-    with mock.patch.object(Trainer, "train_step", train_step):
-        yield
+    return replaced(Trainer, train_step=train_step)

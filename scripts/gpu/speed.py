@@ -6,7 +6,6 @@ import itertools
 import math
 import statistics
 import time
-from unittest import mock
 
 import torch
 
@@ -14,7 +13,7 @@ import recipes
 import regularizers
 from engine.device import best_amp, set_up_backends
 from engine.trainer import compile_stages
-from scripts.bench.timing import Case, images_a_second, timed
+from scripts.bench.timing import Case, images_a_second, replaced, timed
 from scripts.gpu.right import compiled_as_eager
 from scripts.gpu.rows import attempted, report
 from scripts.grid import estimates
@@ -29,12 +28,13 @@ TABLES = tuple(f"table{number}" for number in range(1, 8))
 
 
 def speed(model, compiled, device, small):
-    """Report every method's speed and memory with one network, by graphs and launched from Python."""
+    """Report every method's speed and memory with a network, by graphs and launched from Python."""
     set_up_backends(device, deterministic=False)
     size = {"width": 4, "batch_size": 4} if small else {}
     amp = "off" if small else best_amp(device)
     net = recipes.network(recipes.resolve("cifar100", model, "none", **size), 100)
-    with small_compiler(small):
+    compiler = functools.partial(torch.compile, backend="aot_eager") if small else torch.compile
+    with replaced(torch, compile=compiler):  # in small, stages are traced alone: compiling takes minutes on a CPU
         if compiled:
             compile_stages(net)
             case = Case(recipes.resolve("cifar100", model, "none", amp=amp, **size), device, net=net)
@@ -46,12 +46,6 @@ def speed(model, compiled, device, small):
             make = functools.partial(made, model=model, device=device, graphs=graphs, net=net, **fields)
             for row in speeds(make, device, seconds=0.1 if small else 1.5):
                 report("speed", model=model, mode=mode, amp=amp, **row)
-
-
-def small_compiler(small):
-    """Within it, in small, stages are traced but not compiled, which takes minutes on a CPU."""
-    traced = functools.partial(torch.compile, backend="aot_eager")
-    return mock.patch.object(torch, "compile", traced) if small else mock.patch.object(torch, "compile", torch.compile)
 
 
 def made(method, *, model, device, graphs, net=None, dataset="cifar100", **fields):
@@ -127,14 +121,13 @@ def at_once(device, small):
     """Report images a second of several processes that train `none` at the same time, all together."""
     size = {"width": 4, "batch_size": 4} if small else {}
     recipe = recipes.resolve("cifar100", "preactresnet18", "none", amp=best_amp(device), **size)
+    options = {"seconds": 0.5 if small else 4, "graphs": device.type == "cuda"}
+
+    def together(count):
+        report("at once", runs=count, images_per_second=images_a_second(recipe, device, count, **options))
+
     for count in (2,) if small else (1, 2, 4):
-        options = {"seconds": 0.5 if small else 4, "graphs": device.type == "cuda"}
-        attempted(
-            f"{count} runs at once",
-            lambda count=count, options=options: report(
-                "at once", runs=count, images_per_second=images_a_second(recipe, device, count, **options)
-            ),
-        )
+        attempted(f"{count} runs at once", functools.partial(together, count))
 
 
 # ---- days of the paper's tables ----
@@ -173,7 +166,7 @@ def trainings(table):
 
 
 def seconds_an_image(recipe, method, small, **options):
-    """Seconds of a training step an image, or None where it takes more memory than there is."""
+    """Seconds of a training step an image, or None where the memory does not suffice."""
     size = {"width": 4} if small and recipe.width else {}
     size |= {"batch_size": 2} if small else {}
     device = options["device"]

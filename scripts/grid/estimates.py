@@ -7,9 +7,7 @@ Estimates of the training alone, without evaluations; Puzzle Mix is timed, all o
 import dataclasses
 import functools
 import heapq
-import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -17,12 +15,10 @@ from tqdm import tqdm
 
 import data
 import recipes
-import regularizers
-from data.loaders import TRAIN, MemoryLoader, Pool
 from data.splits import split
 from engine.device import best_amp, environment, set_up_backends
-from engine.files import make_folder, read_json, write_json
-from engine.trainer import Trainer
+from engine.files import BadInput, make_folder, read_json, require_fields, write_json
+from scripts.bench.timing import Case, timed
 
 TIMED_STEPS = 2
 CPU_BATCH = 10  # images a timed step, at most
@@ -32,10 +28,10 @@ CPU_BATCH = 10  # images a timed step, at most
 
 
 @functools.cache
-def pool(dataset, folder):
+def images_of(dataset, folder):
     """(training images of every class, whether some of them validate), of the full set, or of a folder of images.
 
-    Raises data.DataError for a folder that is not there.
+    Raises data.DataError for a folder that does not exist.
     """
     facts = data.FACTS[dataset]
     if facts.train_images:
@@ -46,7 +42,7 @@ def pool(dataset, folder):
 
 def training_images(recipe):
     """The number of images that an epoch trains on."""
-    counts, held_out = pool(recipe.dataset, recipe.images)
+    counts, held_out = images_of(recipe.dataset, recipe.images)
     return _training_images(counts, recipe.val_per_class if held_out else 0, recipe.train_per_class)
 
 
@@ -67,22 +63,33 @@ class Speeds:
 
     def __init__(self, path, device):
         self.path, self.device = Path(path), device
-        place = environment(device)
-        self.place = ", ".join(f"{name} {place[name]}" for name in ("device", "torch", "threads"))
-        self.kept = read_json(path, "a dry run", "; remove it to measure again") if self.path.exists() else {}
+        facts = environment(device)
+        place = ", ".join(f"{name} {facts[name]}" for name in ("device", "torch", "threads"))
+        self.kept = self._read() if self.path.exists() else {}
+        self.speeds = self.kept.setdefault(place, {})
+
+    def _read(self):
+        remedy = "; remove it to measure again"
+        kept = read_json(self.path, "a dry run", remedy)
+        try:
+            for speeds in kept.values():
+                require_fields(speeds, {})
+                require_fields(speeds, {}, dict.fromkeys(speeds, (int, float)))
+        except ValueError as error:
+            raise BadInput(f"{self.path} is not a result of a dry run ({error}){remedy}") from error
+        return kept
 
     def measure(self, wanted):
         """Measure what is missing for the recipes in wanted. Raises RunFailed where it cannot be kept."""
-        here = self.kept.setdefault(self.place, {})
-        missing = {name: recipe for recipe in wanted if (name := setting(recipe)) not in here}
+        missing = {name: recipe for recipe in wanted if (name := setting(recipe)) not in self.speeds}
         for name, recipe in tqdm(missing.items(), "measuring", unit="setting", dynamic_ncols=True, disable=not missing):
-            here[name] = images_per_second(recipe, self.device)
+            self.speeds[name] = images_per_second(recipe, self.device)
             make_folder(self.path.parent)
             write_json(self.path, self.kept)
 
     def of(self, recipe):
         """Images a second of a recipe that was measured, or None."""
-        return self.kept[self.place][setting(recipe)]
+        return self.speeds[setting(recipe)]
 
 
 def setting(recipe):
@@ -91,7 +98,7 @@ def setting(recipe):
     values = recipes.used(recipe)
     words = [f"{name} {values[name]}" for name in names if name in values]
     kind = "puzzlemix" if recipe.method == "puzzlemix" else "none"
-    return ", ".join([*words, f"classes {len(pool(recipe.dataset, recipe.images)[0])}", kind])
+    return ", ".join([*words, f"classes {len(images_of(recipe.dataset, recipe.images)[0])}", kind])
 
 
 def images_per_second(recipe, device):
@@ -99,44 +106,15 @@ def images_per_second(recipe, device):
 
     On a CPU a step has 10 images at most. With --compile it is the speed without.
     """
-    size, classes = recipe.batch_size, len(pool(recipe.dataset, recipe.images)[0])
-    recipe = dataclasses.replace(recipe, batch_size=size if device.type == "cuda" else min(size, CPU_BATCH))
-    method = recipes.regularizer(recipe, classes)
-    if recipe.method != "puzzlemix":
-        method = regularizers.build("none", classes, recipe.criterion)
-    images = random_images(recipe, classes)
+    size = recipe.batch_size if device.type == "cuda" else min(recipe.batch_size, CPU_BATCH)
+    method = "puzzlemix" if recipe.method == "puzzlemix" else "none"
+    recipe = dataclasses.replace(recipe, method=method, batch_size=size, compile=False)
     try:
-        trainer = Trainer(recipe, images, recipes.network(recipe, classes), method, device, files=None)
-        return _timed(trainer, images.train, device)
+        case = Case(recipe, device, len(images_of(recipe.dataset, recipe.images)[0]))
+        case.step()
+        return round(size / timed(case.step, device, TIMED_STEPS), 2)
     except torch.OutOfMemoryError:
         return None
-
-
-def random_images(recipe, classes, count=None):
-    """A data set of so many random images (None: enough for the warm-up and the timed steps)."""
-    rng, count = np.random.default_rng(0), count or (1 + TIMED_STEPS) * recipe.batch_size
-    images = rng.integers(0, 256, (count, 3, recipe.image_size, recipe.image_size), dtype=np.uint8)
-    labelled, facts = Pool(images, rng.integers(0, classes, count)), data.FACTS[recipe.dataset]
-    options = {"mean": facts.mean, "std": facts.std, "padding": recipe.padding or 0, "flip": bool(recipe.flip)}
-    loader = MemoryLoader(labelled, np.arange(count), seed=0, augment=TRAIN, **options)
-    return SimpleNamespace(train=loader, val=loader, test=loader, digest="")
-
-
-def _timed(trainer, loader, device):
-    trainer.net.train()
-    for x, y in loader.batches(trainer.recipe.batch_size, device, epoch=0):
-        if trainer.step == 1:  # the first one warms up
-            start = now(device)
-        trainer.train_step(x, y)
-        trainer.step += 1
-    return round(TIMED_STEPS * trainer.recipe.batch_size / (now(device) - start), 2)
-
-
-def now(device):
-    """Seconds on a clock, once a GPU has done its work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 # ---- hours ----
@@ -150,14 +128,17 @@ def hours_left(states, path, device):
     speeds = Speeds(path, device)
     set_up_backends(device, deterministic=False)
     speeds.measure(job.recipe for job, state in states.items() if not state.epoch)
-    return {job: _hours(job.recipe, state, speeds) for job, state in states.items()}
+    hours = {}
+    for job, state in states.items():
+        if state.epoch:
+            hours[job] = (state.epochs - state.epoch) * (state.seconds or 0) / state.epoch / 3600
+        else:
+            hours[job] = _hours(job.recipe, speeds.of(job.recipe))
+    return hours
 
 
-def _hours(recipe, state, speeds):
-    if state.epoch:
-        return (state.epochs - state.epoch) * (state.seconds or 0) / state.epoch / 3600
-    speed = speeds.of(recipe)
-    return speed and state.epochs * training_images(recipe) / speed / 3600
+def _hours(recipe, speed):
+    return recipe.epochs * training_images(recipe) / speed / 3600 if speed else None
 
 
 def gain_of_amp(states, path, device):
@@ -169,14 +150,8 @@ def gain_of_amp(states, path, device):
     speeds = Speeds(path, device)
     faster = [dataclasses.replace(recipe, amp=amp) for recipe in plain]
     speeds.measure(plain + faster)
-    hours = [sum(_hours_at(recipe, speeds.of(recipe)) for recipe in group) for group in (plain, faster)]
-    return (
-        f"--amp auto would choose {amp} here: {hours[1]:,.1f} instead of {hours[0]:,.1f} hours for the runs not begun"
-    )
-
-
-def _hours_at(recipe, speed):
-    return recipe.epochs * training_images(recipe) / speed / 3600 if speed else 0.0
+    slow, fast = (sum(_hours(recipe, speeds.of(recipe)) or 0 for recipe in group) for group in (plain, faster))
+    return f"--amp auto would choose {amp} here: {fast:,.1f} instead of {slow:,.1f} hours for the runs not begun"
 
 
 def wall_time(hours, at_once):
