@@ -24,7 +24,7 @@ from engine import cli
 from engine.files import ROOT, BadInput, RunFailed, is_locked, load_checkpoint, read_json
 
 DEMO = "demo --methods none patchup_hard --seeds 2 --width 4 --epochs 80 --checkpoint-minutes 0.01 --device cpu"
-MEASURED = ("test_error", "test_nll", "last_epoch_test_error", "val_error", "best_epoch")
+MEASURED = dict.fromkeys(("test_error", "test_nll", "last_epoch_test_error", "val_error", "best_epoch"), (int, float))
 POLL_SECONDS = 0.05
 
 
@@ -86,11 +86,11 @@ def differences(undisturbed, disturbed):
     paths, others = map(results, folders)
     lines = [f"{path} is only in one folder" for path in sorted(paths ^ others)]
     for path in sorted(paths & others):
-        first, second = (read_json(folder / path) for folder in folders)
+        first, second = (read_json(folder / path, fields=MEASURED) for folder in folders)
         lines += [f"{path}: {name} {first[name]}, {second[name]}" for name in MEASURED if first[name] != second[name]]
         for weights in ("best.pt", "last.pt"):
-            nets = [load_checkpoint((folder / path).with_suffix(f".{weights}"))["net"] for folder in folders]
-            if not all(torch.equal(nets[0][name], nets[1][name]) for name in nets[0]):
+            net, other = (load_checkpoint((folder / path).with_suffix(f".{weights}"))["net"] for folder in folders)
+            if net.keys() != other.keys() or not all(torch.equal(net[name], other[name]) for name in net):
                 lines.append(f"{path}: the weights of {weights}")
     for path in undisturbed.glob("tables/*.csv"):
         lines += [f"{path.name}: the table"] * (rows(path) != rows(disturbed / "tables" / path.name))
@@ -110,8 +110,9 @@ def rows(path):
 def make(args):
     """Run undisturbed, run disturbed, compare; 1 where they differ."""
     command = args.command or DEMO.split()
-    if args.times < 0 or "--out" in command:
-        raise BadInput("--times must be at least 0, and the command without --out")
+    cli.require_counts(args, "times", least=0)
+    if "--out" in command:
+        raise BadInput("give the command without --out")
     with tempfile.TemporaryDirectory() as folder:
         undisturbed, disturbed = Path(folder, "undisturbed"), Path(folder, "disturbed")
         with Path(folder, "log").open("w") as log:

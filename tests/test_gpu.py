@@ -46,8 +46,8 @@ def study(parts, seconds, small=False):
     return gpu.study(args, parts, seconds, small)
 
 
-def part(*found, state="done"):
-    return {"state": state, "seconds": 1, "rows": list(found)}
+def part(*rows, state="done"):
+    return {"state": state, "seconds": 1, "rows": list(rows)}
 
 
 def at_once(**speeds):
@@ -92,16 +92,12 @@ def test_a_part_that_hangs_is_ended_with_what_it_started_and_its_rows_stay(resul
     child = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
     code = f"{ROW}import subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}])"
     start = time.monotonic()
-    found = run(results, code, 5)
+    reported = run(results, code, 5)["rows"]
     assert time.monotonic() - start < 60 and results.parts["a"]["state"] == "not finished in its 5 s"
-    assert [row["what"] for row in found["rows"]] == ["w"]
+    assert [row["what"] for row in reported] == ["w"]
     if pid.exists():
-        assert subprocess.run(["ps", "-o", "stat=", "-p", pid.read_text()], capture_output=True, text=True).stdout[
-            :1
-        ] in (
-            "",
-            "Z",
-        )
+        process = subprocess.run(["ps", "-o", "stat=", "-p", pid.read_text()], capture_output=True, text=True)
+        assert process.stdout[:1] in ("", "Z")
 
 
 def test_a_part_that_fails_is_said_to_and_the_log_has_its_words(results):
@@ -139,7 +135,7 @@ def test_flags_are_those_of_the_fastest_mode_and_compiling_has_to_pay():
 
 
 def test_targets_are_judged_on_a_gpu_alone():
-    found = [
+    measured = [
         speed_row("graphs", "none", 50_000),
         speed_row("graphs", "patchup_soft", 48_000, over_none=1.04),
         speed_row("graphs", "patchup_hard", 49_000, over_none=1.02),
@@ -148,8 +144,8 @@ def test_targets_are_judged_on_a_gpu_alone():
         speed_row("graphs", "puzzlemix", 3_500, "wrn28_10", over_none=1.29),
         {"kind": "days", "table": "table2", "days": 16.0, "runs": 405},
     ]
-    assert not list(page.judged({"a": part(*found)}))
-    judged = {what: met for what, _, _, met in page.judged({"a": part(CARD, *found)})}
+    assert not list(page.judged({"a": part(*measured)}))
+    judged = {what: met for what, _, _, met in page.judged({"a": part(CARD, *measured)})}
     assert judged == {
         "preactresnet18: epoch of 45,000 images, graphs": True,
         "preactresnet18: patchup_soft over none, graphs": False,
@@ -176,8 +172,8 @@ def test_the_screen_names_what_is_wrong_and_the_page_has_every_row(tmp_path):
     fgsm = {"method": "none", "seed": 0, "evaluation": "fgsm", "cases": {"0.1": {"error": 80.0}}}
     (study / "seed0.last.fgsm.json").write_text(json.dumps(fgsm))
     parts["true"] = part({"kind": "true", "epochs": 25}, *page.errors(tmp_path))
-    found = {"command": "gpu.sh", "date": "today", "code": "x", "parts": parts}
-    screen, text = page.screen(found), page.markdown(found)
+    results = {"command": "gpu.sh", "date": "today", "code": "x", "parts": parts}
+    screen, text = page.screen(results), page.markdown(results)
     assert "1 of 2 checks passed" in screen and "WRONG mixup against float64: off by 1" in screen
     assert "days: left out: 3 s were left of its 60" in screen and "No Mixup 31.00 (2)" in screen
     assert len(screen.splitlines()) < 30 and screen in text
@@ -222,12 +218,35 @@ def test_steps_that_do_not_repeat_are_noticed(capsys, monkeypatch):
 
 def test_a_ratio_has_an_uncertainty():
     none, other = (1.0, 1.1, 0.9, 1.0), (1.02, 1.122, 0.918, 1.02)
-    found = speed.compared(none, other, 100)
-    assert found["over_none"] == pytest.approx(1.02) and found["uncertainty"] < 1e-9
+    row = speed.compared(none, other, 100)
+    assert row["over_none"] == pytest.approx(1.02) and row["uncertainty"] < 1e-9
     assert speed.compared((1.0, 1.0, 1.0, 1.0), (1.0, 1.1, 0.9, 1.0), 100)["uncertainty"] > 0.05
 
 
 # ---- the command ----
+
+
+def test_some_parts_alone_leave_what_others_reported(tmp_path, monkeypatch):
+    reported = {"preactresnet18": [speed_row("eager", "none", 50_000)], "at-once": at_once(n1=50_000.0), "true": []}
+
+    def do(name, command, limit, results, log):
+        results.parts[name]["state"] = "done"
+        for row in reported[name]:
+            results.add(name, row)
+
+    monkeypatch.setattr(gpu, "do", do)
+    given = ["--device", "cpu", "--minutes", "3", "--out", str(tmp_path), "--data-dir", str(tmp_path), "--parts"]
+    assert gpu.main([*given, "preactresnet18", "at-once"]) == gpu.main([*given, "true"]) == 0
+    parts = json.loads((tmp_path / "gpu.json").read_text())["parts"]
+    reported["true"] = [{"kind": "true", "quick": True}]
+    assert {name: part["rows"] for name, part in parts.items()} == reported
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf"])
+def test_minutes_that_cannot_be_are_one_line(minutes, tmp_path, capsys):
+    assert gpu.main(["--minutes", minutes, "--device", "cpu", "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "--minutes must be above 0" in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
 
 
 def test_without_a_gpu_it_says_how_to_go_through_all_parts(tmp_path, capsys):
@@ -247,7 +266,7 @@ def test_on_a_cpu_it_goes_through_all_parts_in_small_and_keeps_to_its_minutes(tm
     parts = json.loads((tmp_path / "gpu.json").read_text())["parts"]
     assert list(parts) == gpu.NAMES and result.stderr == ""
     assert parts["card"]["state"] == parts["methods"]["state"] == "done"
-    states = {name: found["state"] for name, found in parts.items() if name != "true"}  # there are no images
+    states = {name: part["state"] for name, part in parts.items() if name != "true"}  # without images
     assert all(state == "done" or state.startswith(("left out", "not finished")) for state in states.values()), states
     assert all(row["passed"] for row in page.rows_of(parts, "check"))
     assert page.screen({"parts": parts}) in result.stdout

@@ -13,7 +13,7 @@ from engine.files import ROOT, BadInput
 from engine.runs import RunFiles
 from scripts import stress
 from scripts.grid import estimates, launcher
-from scripts.grid.job import Job, perform, with_torchrun
+from scripts.grid.job import Job, perform, report, with_torchrun
 from scripts.grid.status import Status
 from tests import digits_grid
 from tests.digits_grid import arguments, holder
@@ -37,6 +37,8 @@ def test_missing_images_are_refused_before_anything_starts(tmp_path):
         ("--checkpoint-minutes -1 --launcher slurm", {}, "--checkpoint-minutes must be at least 0, not -1"),
         ("--graphs", {}, "--graphs is for one process on a CUDA device"),
         ("--graphs --launcher slurm", {}, "--graphs is for one process on a CUDA device"),
+        ("--workers 1000000", {}, "--workers must be at most 10000, not 1000000"),
+        ("--workers -1 --launcher slurm", {}, "--workers must be at least 0, not -1"),
         ("", {"amp": "fp16"}, "--amp fp16 needs a CUDA device; on a CPU there is bf16"),
     ],
 )
@@ -48,9 +50,22 @@ def test_flags_that_no_run_can_have_are_refused_before_anything_starts(flags, fi
     assert not list(tmp_path.iterdir())
 
 
+def test_a_dry_run_refuses_them_too(tmp_path):
+    with pytest.raises(BadInput, match="--workers must be at most 10000"):
+        launcher.dry_run([], arguments(tmp_path, "--workers", "1000000"), tmp_path)
+
+
 def test_all_commands_of_a_job_are_done_until_one_fails(capsys):
     assert perform((("tests.digits_grid", ("--no-such-flag",)), ("no.such.module", ()))) == 2
     assert "python -m tests.digits_grid --no-such-flag" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\n\xfe"])
+def test_any_note_of_a_failure_can_be_reported(content, tmp_path):
+    job = digits_grid.job(arguments(tmp_path), "none")
+    job.files.stem.parent.mkdir(parents=True)
+    job.files.failed.write_bytes(content)
+    assert report(job).startswith("failed: digits/preactresnet18/none/seed0 (")
 
 
 def test_a_job_is_finished_when_all_its_results_are_there(tmp_path, train_tiny):
@@ -110,6 +125,7 @@ def test_runs_get_gpus_in_turn_and_cores_are_divided(gpus, monkeypatch):
     "count, flags, message",
     [
         (2, "--jobs 0", "--jobs must be at least 1, not 0"),
+        (0, "--jobs 1000000", "--jobs must be at most 10000, not 1000000"),
         (2, "--jobs-per-gpu 0", "--jobs-per-gpu must be at least 1, not 0"),
         (2, "--gpus-per-run -1", "--gpus-per-run must be at least 1, not -1"),
         (4, "--jobs-per-gpu 2 --gpus-per-run 2", "--gpus-per-run 2 takes whole GPUs, --jobs-per-gpu 2 shares them"),
@@ -277,17 +293,17 @@ def test_wall_time_is_that_of_the_longest_place():
 
 
 def test_the_stress_command_finds_what_differs(tmp_path, train_tiny):
-    for name, seed in (("one", 0), ("same", 0), ("other", 1)):
+    for name, seed in (("first", 0), ("same", 0), ("other", 1)):
         train_tiny(seed=seed, out=tmp_path / name / "runs")
         (tmp_path / name / "tables").mkdir()
         seconds = f"x,seconds,{seed}\n"
         (tmp_path / name / "tables/demo.csv").write_text(f"{seconds}x,test_error,1\n" + (name == "other") * "y")
     folder = tmp_path / "other/runs/digits/preactresnet18/none"
-    assert stress.differences(tmp_path / "one", tmp_path / "same") == []
-    assert len(stress.differences(tmp_path / "one", tmp_path / "other")) == 3, "seed 0, seed 1, the table"
+    assert stress.differences(tmp_path / "first", tmp_path / "same") == []
+    assert len(stress.differences(tmp_path / "first", tmp_path / "other")) == 3, "seed 0, seed 1, the table"
     result = json.loads((folder / "seed1.json").read_text())
     for path in folder.iterdir():
         path.rename(path.with_name(path.name.replace("seed1", "seed0")))
-    differences = "\n".join(stress.differences(tmp_path / "one", tmp_path / "other"))
+    differences = "\n".join(stress.differences(tmp_path / "first", tmp_path / "other"))
     assert "seed0.json: test_nll " in differences and f"{result['test_nll']}" in differences
     assert "seed0.json: the weights of best.pt" in differences

@@ -147,6 +147,7 @@ def test_time_limits(text, minutes):
     [
         ("--time-limit 1:60", "argument --time-limit: 1:60 is no time: give hours, as 24 or 0.5, or 1:30"),
         ("--time-limit 0", "argument --time-limit: 0 is no time"),
+        ("--time-limit 1e30", "argument --time-limit: 1e30 is no time: give a minute (0:01) to a year (8760)"),
         ("--time-limit soon", "argument --time-limit: soon is no time"),
         ("--time-limit nan", "argument --time-limit: nan is no time"),
         ("--time-limit inf", "argument --time-limit: inf is no time"),
@@ -269,6 +270,15 @@ def test_what_was_cancelled_is_not_submitted_again(tmp_path, fake):
     cluster.look()
     assert len(fake.arrays) == 1 and cluster.failed == [job]
     assert said[-1].startswith("cancelled: digits/preactresnet18/none/seed0")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\x00", b"9" * 10_000])
+def test_a_file_that_holds_no_number_of_a_job_is_written_anew(content, tmp_path, fake):
+    (job,), cluster, _ = jobs_and_cluster(tmp_path, "none")
+    slurm.number_file(job).parent.mkdir(parents=True)
+    slurm.number_file(job).write_bytes(content)
+    cluster.submit([job])
+    assert cluster.numbers == {job: "1_0"} and slurm.remembered(job) == "1_0"
 
 
 def test_a_slurm_that_does_not_answer_ends_nothing(tmp_path, fake):

@@ -1,11 +1,11 @@
 """What a new card is, whether training on it is right, how fast it is and, with CIFAR-100 at hand, what it says.
 
 bash scripts/gpu.sh --minutes 8 --data-dir IMAGES
-bash scripts/gpu.sh --parts methods graphs          # some parts alone; what others found before stays in --out
+bash scripts/gpu.sh --parts methods graphs          # some parts alone; what others reported stays in --out
 bash scripts/gpu.sh --device cpu --minutes 3        # without a card: all parts in small
 PYTHON=python3 bash scripts/gpu.sh                  # with a Python that has torch already, nothing is installed
 
-Every part is a process of its own with a limit; one that fails or takes too long does not keep the others from their
+Every part is a process with a limit of time; a part that fails or takes too long does not keep the others from their
 turn. <out> gets gpu.json (everything, as it comes), gpu.log (what the parts printed) and gpu.md (a page). The exit
 status is 1 where something was wrong or a part failed.
 """
@@ -27,10 +27,11 @@ from engine.device import code_version, select_device, unused_gpu
 from engine.files import ROOT, BadInput, make_folder, read_json, write_json, write_whole
 from scripts.gpu import page, rows
 
+LONGEST = 10_000  # minutes for all parts
 SAVING = 10  # seconds that a part gets to end by itself
 TRIED, CHOSEN = 2, 0.6  # a part may take so many times its seconds, and is begun where this share of them is left
 RUNS, IMAGES = 10, 45_000  # of the study gpu-minutes: trainings, images of an epoch
-START, TESTS = 20, 6  # seconds that trainings at once take to start, and one to be evaluated
+START, TESTS = 20, 6  # seconds that trainings at once take to start, and that a test takes
 SPARE = 0.8  # of the time that is left is planned for
 
 
@@ -65,16 +66,16 @@ NAMES = [part.name for part in PARTS]
 
 def parser():
     """The command line."""
-    found = cli.Parser(
+    commands = cli.Parser(
         prog="gpu.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    add = found.add_argument
+    add = commands.add_argument
     add("--minutes", type=float, default=8, help="for all parts together (default 8)")
     add("--data-dir", type=Path, default=cli.DATA_DIR, help="holds CIFAR-100 (default $PATCHUP_DATA, else datasets)")
     add("--out", type=Path, default=ROOT / "results" / "gpu", help="gets the results (default results/gpu)")
     add("--device", default="cuda", help="cuda or cuda:<n> (default cuda), or cpu: all parts in small")
     add("--parts", nargs="+", choices=NAMES, metavar="PART", help=f"these alone: {', '.join(NAMES)}")
-    return found
+    return commands
 
 
 # ---- the plan ----
@@ -82,19 +83,19 @@ def parser():
 
 def planned(names, minutes, small, images):
     """({Part: its seconds}, {Part: why it is left out}) of the named parts; the last one gets what is left."""
-    left, chosen, out = 60 * minutes, {}, {}
+    left, chosen, left_out = 60 * minutes, {}, {}
     for part in sorted((part for part in PARTS if part.name in names), key=lambda part: part.rank):
         seconds = part.small if small else part.seconds
         if part.name == "true" and not images and not small:
-            out[part] = "there is no CIFAR-100 in --data-dir"
+            left_out[part] = "there is no CIFAR-100 in --data-dir"
         elif seconds > left:
-            out[part] = f"{seconds} s are more than the {left:.0f} s that are left"
+            left_out[part] = f"{seconds} s are more than the {left:.0f} s that are left"
         else:
             chosen[part], left = seconds, left - seconds
     chosen = {part: chosen[part] for part in PARTS if part in chosen}
     if chosen and next(reversed(chosen)).name == "true":
         chosen[next(reversed(chosen))] += round(left)
-    return chosen, out
+    return chosen, left_out
 
 
 def study(args, parts, seconds, small):
@@ -118,60 +119,65 @@ def study(args, parts, seconds, small):
     return row, [*command, "--graphs", "--epochs", str(epochs), "--jobs-per-gpu", str(jobs)]
 
 
+def kept_parts(path):
+    """{part: {state, seconds, rows}} in a gpu.json. Raises BadInput where it is a file that no page can show."""
+    results = read_json(path, "scripts/gpu.sh", fields={"parts": dict, "command": str, "date": str, "code": str})
+    try:
+        page.markdown(results)
+        page.well(results["parts"])
+        page.study_runs_at_once(results["parts"])
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise BadInput(f"{path} is not a result of scripts/gpu.sh ({error!r}); remove it to run it again") from error
+    return results["parts"]
+
+
 # ---- doing it ----
 
 
 class Results:
-    """What was found so far, written to <out> whenever it changes; parts: {name: {state, seconds, rows}}."""
+    """The results so far, written to <out> whenever they change; parts: {name: {state, seconds, rows}}."""
 
     def __init__(self, out, head, parts):
         self.out, self.head, self.parts = out, head, parts
-        self.lock = threading.RLock()  # rows come in a thread of their own
 
     def add(self, name, row):
         """Add a row of a part."""
-        with self.lock:
-            self.parts[name]["rows"].append(row)
-            self.save()
+        self.parts[name]["rows"].append(row)
+        self.save()
 
     def save(self):
         """Write gpu.json and gpu.md."""
-        with self.lock:
-            found = {**self.head, "parts": self.parts}
-            write_json(self.out / "gpu.json", found)
-            write_whole(self.out / "gpu.md", lambda file: file.write(page.markdown(found).encode()))
+        results = {**self.head, "parts": self.parts}
+        write_json(self.out / "gpu.json", results)
+        write_whole(self.out / "gpu.md", lambda file: file.write(page.markdown(results).encode()))
 
 
 def do(name, command, limit, results, log):
     """Run a part's command for at most so many seconds; its rows go to the results, all else to the log."""
-    part = results.parts[name]
-    start = time.monotonic()
+    part, start = results.parts[name], time.monotonic()
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     options = {"stdout": subprocess.PIPE, "stderr": log, "text": True, "start_new_session": True, "cwd": ROOT}
     process = subprocess.Popen(command, env=environment, **options)
-    reader = threading.Thread(target=take_rows, args=(process.stdout, name, results, log), daemon=True)
-    reader.start()
+    timer = threading.Timer(limit, stop, (process,))
+    timer.start()
     try:
-        status = process.wait(limit)
-        part["state"] = "done" if status == 0 else f"failed (exit status {status}, see gpu.log)"
-    except subprocess.TimeoutExpired:
-        part["state"] = f"not finished in its {limit:.0f} s"
+        for line in process.stdout:
+            if row := rows.read(line):
+                results.add(name, row)
+                if row.get("passed") is False:
+                    print(f"    wrong: {row['what']}: {row['detail']}", flush=True)
+            else:
+                log.write(line)
+                log.flush()
+        status = process.wait()
     finally:
+        timer.cancel()
         stop(process)
-    reader.join(SAVING)
     part["seconds"] = round(time.monotonic() - start, 1)
-
-
-def take_rows(lines, name, results, log):
-    """Add the rows among lines to a part's, and what else is printed to the log."""
-    for line in lines:
-        if row := rows.read(line):
-            results.add(name, row)
-            if row.get("passed") is False:
-                print(f"    wrong: {row['what']}: {row['detail']}", flush=True)
-        else:
-            log.write(line)
-            log.flush()
+    if part["seconds"] >= limit:
+        part["state"] = f"not finished in its {limit:.0f} s"
+    else:
+        part["state"] = "done" if status == 0 else f"failed (exit status {status}, see gpu.log)"
 
 
 def stop(process):
@@ -192,16 +198,16 @@ def stop(process):
 
 def make(args):
     """Do what a command line asks for; 1 where something was wrong."""
-    end = time.monotonic() + 60 * args.minutes
-    if not args.minutes > 0:
-        raise BadInput(f"--minutes must be above 0, not {args.minutes:g}")
+    start = time.monotonic()
+    if not 0 < args.minutes <= LONGEST:
+        raise BadInput(f"--minutes must be above 0 and at most {LONGEST}, not {args.minutes:g}")
     if args.device != "cpu" and not torch.cuda.is_available():
         raise BadInput(f"{unused_gpu() or 'there is no GPU here'}; --device cpu goes through all parts in small")
     device = select_device(args.device)
     small, names = device.type == "cpu", args.parts or NAMES
     make_folder(args.out)
     before = args.out / "gpu.json"
-    kept = read_json(before, "scripts/gpu.sh")["parts"] if args.parts and before.exists() else {}
+    kept = kept_parts(before) if args.parts and before.exists() else {}
     head = {"command": " ".join(["gpu.sh", *sys.argv[1:]]), "date": time.strftime("%F %T"), "code": code_version()}
     results = Results(args.out, head, kept)
     chosen, left_out = planned(names, args.minutes, small, any(args.data_dir.glob("cifar*100*")))
@@ -213,7 +219,7 @@ def make(args):
         results.parts[part.name] = {"state": f"left out: {why}", "seconds": 0, "rows": []}
     with (args.out / "gpu.log").open("a") as log:
         for part, seconds in chosen.items():
-            perform(part, seconds, end, args, small, results, log)
+            perform(part, seconds, start + 60 * args.minutes, args, small, results, log)
     results.save()
     print(f"\n{page.screen({**head, 'parts': results.parts})}\n\n{args.out / 'gpu.md'}")
     return 0 if page.well(results.parts) else 1
@@ -221,25 +227,34 @@ def make(args):
 
 def perform(part, seconds, end, args, small, results, log):
     """Do a part, if there is time for it."""
-    found = results.parts[part.name] = {"state": "at work", "seconds": 0, "rows": []}
+    outcome = results.parts[part.name] = {"state": "at work", "seconds": 0, "rows": []}
     left = end - time.monotonic()
     print(f"{time.strftime('%T')} {part.name} ...", flush=True)
     if left < max(CHOSEN * seconds, SAVING + 5):
-        found["state"] = f"left out: {max(left, 0):.0f} s were left of its {seconds}"
+        outcome["state"] = f"left out: {max(left, 0):.0f} s were left of its {seconds}"
     elif part.name == "true":
-        try:
-            row, command = study(args, results.parts, left - SAVING, small)
-            results.add(part.name, row)
-            do(part.name, command, left - SAVING, results, log)
-            for row in page.errors(args.out / "study"):
-                results.add(part.name, row)
-        except BadInput as error:
-            found["state"] = f"left out: {error}"
+        train_truly(args, left - SAVING, small, results, log)
     else:
         command = [sys.executable, "-m", "scripts.gpu.child", part.name, args.device, *["small"] * small]
         do(part.name, command, min(TRIED * seconds, left - SAVING), results, log)
     results.save()
-    print(f"{time.strftime('%T')} {part.name}: {found['state']}, {found['seconds']:.0f} s", flush=True)
+    print(f"{time.strftime('%T')} {part.name}: {outcome['state']}, {outcome['seconds']:.0f} s", flush=True)
+
+
+def train_truly(args, seconds, small, results, log):
+    """Do the part `true`: the study, in so many seconds."""
+    try:
+        row, command = study(args, results.parts, seconds, small)
+    except BadInput as error:
+        results.parts["true"]["state"] = f"left out: {error}"
+        return
+    results.add("true", row)
+    do("true", command, seconds, results, log)
+    try:
+        for row in page.errors(args.out / "study"):
+            results.add("true", row)
+    except BadInput as error:
+        results.parts["true"]["state"] = f"failed ({error})"
 
 
 def main(arguments=None):

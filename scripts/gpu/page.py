@@ -1,9 +1,9 @@
-"""What the parts found, as one screen and as a Markdown page."""
+"""What the parts report, as one screen and as a Markdown page."""
 
-import json
 import statistics
 
 import recipes
+from engine.files import BadInput, read_json
 
 EPOCH = 45_000  # images of an epoch of CIFAR
 TARGETS = {  # on an H100: an epoch of `none` in seconds
@@ -16,6 +16,7 @@ TABLE2_DAYS = 15
 ENOUGH = 0.95  # of the most images a second that runs at once reach
 STUDY_METHODS = 5  # of gpu-minutes
 COMPILING_PAYS = 1.05
+NUMBER = (int, float)
 
 
 # ---- what follows from the rows ----
@@ -36,50 +37,51 @@ def well(parts):
 
 def speeds(parts):
     """{(model, mode): {method: its row}} of what has a speed."""
-    found = {}
+    rows = {}
     for row in rows_of(parts, "speed"):
         if row["images_per_second"]:
-            found.setdefault((row["model"], row["mode"]), {})[row["method"]] = row
-    return found
+            rows.setdefault((row["model"], row["mode"]), {})[row["method"]] = row
+    return rows
 
 
 def fastest(parts, model):
     """The mode in which `none` is fastest; compiled only where that pays. None where nothing was measured."""
-    found = {mode: methods["none"] for (one, mode), methods in speeds(parts).items() if one == model}
-    if not found:
-        return None
+    worth = {
+        mode: methods["none"]["images_per_second"] / (COMPILING_PAYS if mode.startswith("compiled") else 1)
+        for (network, mode), methods in speeds(parts).items()
+        if network == model
+    }
+    return max(worth, key=worth.get, default=None)
 
-    def worth(mode):
-        return found[mode]["images_per_second"] / (COMPILING_PAYS if mode.startswith("compiled") else 1)
 
-    return max(found, key=worth)
+def speeds_at_once(parts):
+    """{runs at once: images a second together}."""
+    return {row["runs"]: row["images_per_second"] for row in rows_of(parts, "at once")}
 
 
 def runs_at_once(parts):
     """The fewest runs at once that reach nearly the most images a second together."""
-    found = {row["runs"]: row["images_per_second"] for row in rows_of(parts, "at once")}
-    enough = [runs for runs, speed in found.items() if speed >= ENOUGH * max(found.values())]
-    return min(enough, default=1)
+    together = speeds_at_once(parts)
+    return min((runs for runs, speed in together.items() if speed >= ENOUGH * max(together.values())), default=1)
 
 
 def study_runs_at_once(parts):
     """How many of the study's runs share the card: all methods of a seed, so that they start together, where as many
     runs are together about as fast as fewer; else as runs_at_once.
     """
-    found = {row["runs"]: row["images_per_second"] for row in rows_of(parts, "at once")}
-    together = not found or found[max(found)] >= ENOUGH * max(found.values())
-    return STUDY_METHODS if together else runs_at_once(parts)
+    together = speeds_at_once(parts)
+    share = not together or together[max(together)] >= ENOUGH * max(together.values())
+    return STUDY_METHODS if share else runs_at_once(parts)
 
 
 def images_a_second(parts):
     """Images a second of runs at once of PreActResNet18, not compiled; else of one; None where nothing was measured."""
-    together = [row["images_per_second"] for row in rows_of(parts, "at once")]
     alone = [
         methods["none"]["images_per_second"]
         for (model, mode), methods in speeds(parts).items()
         if model == "preactresnet18" and not mode.startswith("compiled")
     ]
-    return max(together or alone, default=None)
+    return max(speeds_at_once(parts).values() or alone, default=None)
 
 
 def flags(parts):
@@ -94,7 +96,7 @@ def flags(parts):
 
 
 def judged(parts):
-    """(what, found, limit, met) of the targets for an H100 that were measured, on a GPU."""
+    """(what, value, limit, met) of the targets for an H100 that were measured, on a GPU."""
     if not any("compute capability" in row for row in rows_of(parts, "card")):
         return
     for model, limit in TARGETS.items():
@@ -104,9 +106,8 @@ def judged(parts):
         graphed = speeds(parts).get((model, "graphs"), {})
         for method in PATCHUP:
             if row := graphed.get(method):
-                found = f"{row['over_none']:.3f} ± {row['uncertainty']:.3f}"
                 what = f"{model}: {method} over none, graphs"
-                yield what, found, PATCHUP_LIMIT, row["over_none"] <= PATCHUP_LIMIT
+                yield what, ratio(row), PATCHUP_LIMIT, row["over_none"] <= PATCHUP_LIMIT
         row = graphed.get("puzzlemix")
         if row and graphed["none"]["step_ms"] >= PUZZLEMIX_STEP:
             what = f"{model}: puzzlemix over none, graphs"
@@ -118,24 +119,29 @@ def judged(parts):
 
 
 def errors(folder):
-    """Rows of the trainings and evaluations of the study that are below a folder: method, seed and an error each."""
+    """Rows of the trainings and evaluations of the study that are below a folder: method, seed and an error each.
+
+    Raises BadInput where a file is no result.
+    """
     for path in sorted(folder.rglob("seed*.json")):
-        found = json.loads(path.read_text())
-        if "last_epoch_test_error" in found:
-            row = {"kind": "error", "method": found["method"], "seed": found["seed"], "what": "test error (%)"}
-            yield row | {"value": found["last_epoch_test_error"]}
-        elif found.get("evaluation") in ("affine", "fgsm"):
-            for case, outcome in found["cases"].items():
-                row = {"kind": "error", "method": found["method"], "seed": found["seed"], "value": outcome["error"]}
-                yield row | {"what": f"{found['evaluation']}, {case} (%)"}
+        result = read_json(path, fields={"method": str, "seed": int}, if_there={"last_epoch_test_error": NUMBER})
+        row = {"kind": "error", "method": result["method"], "seed": result["seed"]}
+        if "last_epoch_test_error" in result:
+            yield row | {"what": "test error (%)", "value": result["last_epoch_test_error"]}
+        elif result.get("evaluation") in ("affine", "fgsm"):
+            cases = read_json(path, "an evaluation", fields={"cases": dict})["cases"]
+            for case, outcome in cases.items():
+                if not isinstance(outcome, dict) or not isinstance(outcome.get("error"), NUMBER):
+                    raise BadInput(f"{path} is not a result of an evaluation (the error of {case}); remove it")
+                yield row | {"what": f"{result['evaluation']}, {case} (%)", "value": outcome["error"]}
 
 
 # ---- one screen ----
 
 
-def screen(found):
+def screen(results):
     """The end of gpu.sh: what it is, whether it is right, how fast, and what it says of the paper."""
-    parts = found["parts"]
+    parts = results["parts"]
     return "\n".join([*card_lines(parts), *right_lines(parts), *fast_lines(parts), *true_lines(parts)])
 
 
@@ -192,7 +198,7 @@ def means(parts):
     for row in rows_of(parts, "error"):
         values.setdefault(row["what"], {}).setdefault(row["method"], []).append(row["value"])
     return {
-        what: {name: (statistics.mean(found), len(found)) for name, found in methods.items()}
+        what: {name: (statistics.mean(errors), len(errors)) for name, errors in methods.items()}
         for what, methods in values.items()
     }
 
@@ -200,11 +206,11 @@ def means(parts):
 # ---- the page ----
 
 
-def markdown(found):
+def markdown(results):
     """The Markdown page."""
-    parts = found["parts"]
-    lines = [f"# A card, by `{found['command']}`", "", f"{found['date']}, code {found['code']}", ""]
-    lines += ["```", screen(found), "```", "", "## Parts", ""]
+    parts = results["parts"]
+    lines = [f"# A card, by `{results['command']}`", "", f"{results['date']}, code {results['code']}", ""]
+    lines += ["```", screen(results), "```", "", "## Parts", ""]
     lines += table(("part", "state", "seconds"), [(name, p["state"], p["seconds"]) for name, p in parts.items()])
     if checks := rows_of(parts, "check"):
         words = {True: "yes", False: "**no**", None: ""}
@@ -226,9 +232,13 @@ def markdown(found):
 
 def speed_cells(name, row):
     """A row of a table of speeds."""
-    ratio = f"{row['over_none']:.3f} ± {row['uncertainty']:.3f}"
     memory = "" if row["memory_mib"] is None else f"{row['memory_mib']:,}"
-    return name, f"{row['images_per_second']:,.0f}", f"{row['step_ms']:.2f}", ratio, memory
+    return name, f"{row['images_per_second']:,.0f}", f"{row['step_ms']:.2f}", ratio(row), memory
+
+
+def ratio(row):
+    """A step over that of `none`, with its uncertainty."""
+    return f"{row['over_none']:.3f} ± {row['uncertainty']:.3f}"
 
 
 def table(heads, rows):

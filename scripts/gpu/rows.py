@@ -1,4 +1,4 @@
-"""What parts find: rows, which they print as they come and which `python -m scripts.gpu` collects."""
+"""What parts report: rows, which they print as they come and which `python -m scripts.gpu` collects."""
 
 import json
 
@@ -16,8 +16,11 @@ def check(what, passed, detail):
 
 
 def read(line):
-    """The row that a line holds, or None."""
-    return json.loads(line.removeprefix(MARK)) if line.startswith(MARK) else None
+    """The row that a line holds, or None; also of a line that was cut off with its process."""
+    try:
+        return json.loads(line.removeprefix(MARK)) if line.startswith(MARK) else None
+    except ValueError:
+        return None
 
 
 def attempted(what, function):

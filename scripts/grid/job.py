@@ -112,8 +112,8 @@ def note_failure(job, code):
 
 def report(job):
     """The lines that tell of a job that is given up."""
-    text = job.files.failed.read_text() if job.files.failed.exists() else "the reason could not be written"
-    happened, *lines = text.splitlines()
+    text = job.files.failed.read_text(errors="replace") if job.files.failed.is_file() else ""
+    happened, *lines = text.splitlines() or ["the reason could not be written"]
     return "\n".join([f"failed: {job.name} ({happened}), {job.files.output} ends:", *(f"  {line}" for line in lines)])
 
 

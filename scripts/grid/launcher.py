@@ -54,6 +54,7 @@ def launch(jobs, args):
     before anything is started, for flags that cannot be together and for images that are missing; Locked where other
     processes are at all runs that are left and nothing changes in their files.
     """
+    require_counts(args, "workers", least=0)
     jobs = [job for job in jobs if not job.finished()]
     require_possible(jobs, args)
     if args.launcher == "slurm":
@@ -146,7 +147,7 @@ def cores():
 
 
 class Machine:
-    """Jobs being done on this machine, each in a process of its own, as many at a time as there are places.
+    """Jobs being done on this machine, each in another process, as many at a time as there are places.
 
     failed: the jobs given up. A job that fails is tried again after the others have had their turn.
     """
@@ -275,12 +276,13 @@ def dry_run(jobs, args, out):
 
     out: the folder that keeps the speed measured on this device, speed.json (see estimates.py).
     """
+    require_counts(args, "workers", least=0)
     if args.launcher == "slurm":
         at_once = args.jobs or slurm.RUNS_AT_A_TIME
     else:
-        here = places(args)
-        at_once = len(here)
-        torch.set_num_threads(int(here[0]["OMP_NUM_THREADS"]))
+        free = places(args)
+        at_once = len(free)
+        torch.set_num_threads(int(free[0]["OMP_NUM_THREADS"]))
     states = {job: job.state() for job in jobs}
     device = select_device(args.device)
     alone = estimates.hours_left(states, out / "speed.json", device)

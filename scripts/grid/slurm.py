@@ -25,6 +25,7 @@ from scripts.grid.status import Status
 
 PROGRAMS = ("sbatch", "srun", "squeue")
 REQUEUES = 10_000  # submitit gives up after so many
+LONGEST_MINUTES = 365 * 24 * 60  # of a job
 RUNS_AT_A_TIME = 100
 SAVE_SECONDS = 120  # between Slurm's signal and the time limit
 LOCK_SECONDS, LOCK_ATTEMPTS = 30, 20  # a lock outlives its process where a node breaks down
@@ -54,16 +55,16 @@ def add_flags(parser):
 
 
 def minutes(text):
-    """The minutes, an int of at least 1, that `24`, `0.5` (hours) or `1:30` say."""
+    """The minutes, 1 to LONGEST_MINUTES, that `24`, `0.5` (hours) or `1:30` say."""
     hours, colon, rest = text.partition(":")
     try:
         if colon and not (hours.isdigit() and len(rest) == 2 and int(rest) < 60):
             raise ValueError
         total = int(hours) * 60 + int(rest) if colon else round(float(hours) * 60)
-        if total < 1:
-            raise ValueError
     except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"{text} is no time: give hours, as 24 or 0.5, or 1:30") from None
+    if not 1 <= total <= LONGEST_MINUTES:
+        raise argparse.ArgumentTypeError(f"{text} is no time: give a minute (0:01) to a year (8760)")
     return total
 
 
@@ -112,7 +113,7 @@ class Task:
             sys.exit(code if code > 0 else 128 - code)
 
     def perform(self):
-        """Do the job's commands in a process of their own, and return its exit status."""
+        """Do the job's commands in another process, and return its exit status."""
         make_folder(self.job.files.stem.parent)
         self.job.files.failed.unlink(missing_ok=True)
         commands = with_torchrun(self.job.commands, self.gpus)
@@ -314,9 +315,9 @@ def number_file(job):
 
 
 def remembered(job):
-    """The number of a run's last Slurm job, or nothing."""
+    """The number of a run's last Slurm job, or nothing; what else is in the file is no number of a job."""
     path = number_file(job)
-    return path.read_text().strip() if path.exists() else ""
+    return path.read_text(errors="replace").strip() if path.is_file() else ""
 
 
 def remember(job, number):
