@@ -1,4 +1,4 @@
-"""A real Slurm on this machine, without systemd: one controller, one node, one partition, in a folder of its own."""
+"""A real Slurm on this machine, without systemd: one controller, one node, one partition, in a temporary folder."""
 
 import contextlib
 import os

@@ -64,12 +64,12 @@ def compare(cells, metrics, values, paper, wanted, printed=None):
         by_cell.setdefault((*cell, name), {})[seed] = value
     blocks = []
     for dataset, model in dict.fromkeys(cell[:2] for cell in cells):
-        here = {cell: row for cell, row in cells.items() if cell[:2] == (dataset, model)}
-        all_printed = [cell for cell in printed or cells if cell[:2] == (dataset, model)]
+        rows = {cell: row for cell, row in cells.items() if cell[:2] == (dataset, model)}
+        ranked = [cell for cell in printed or cells if cell[:2] == (dataset, model)]
         for metric in metrics:
-            ours = {cell: by_cell.get((*cell, metric.name), {}) for cell in here}
-            theirs = {cell: paper_number(paper, metric, cell) for cell in dict.fromkeys((*here, *all_printed))}
-            blocks += block(here, metric, ours, theirs, wanted)
+            ours = {cell: by_cell.get((*cell, metric.name), {}) for cell in rows}
+            theirs = {cell: paper_number(paper, metric, cell) for cell in dict.fromkeys((*rows, *ranked))}
+            blocks += block(rows, metric, ours, theirs, wanted)
     return pd.DataFrame(blocks)
 
 
@@ -89,11 +89,10 @@ def block(rows, metric, ours, theirs, wanted):
     lines = []
     for cell, row in rows.items():
         others = {other: score for other, score in scores.items() if other != cell}
-        best = min(others, key=others.get) if others and ours[cell] else None
+        n = len(ours[cell])
+        best = min(others, key=others.get) if others and n else None
         mean, std = average(ours[cell].values())
-        to_paper = (
-            welch([(1, mean, std, len(ours[cell])), (-1, *theirs[cell], PAPER_RUNS)]) if ours[cell] else Interval()
-        )
+        to_paper = welch([(1, mean, std, n), (-1, *theirs[cell], PAPER_RUNS)]) if n else Interval()
         lines.append(
             {
                 **cell._asdict(),
@@ -101,7 +100,7 @@ def block(rows, metric, ours, theirs, wanted):
                 "metric": metric.name,
                 "heading": metric.heading,
                 "better": metric.better,
-                "n": len(ours[cell]),
+                "n": n,
                 "wanted": wanted.get(cell, 0),
                 "mean": mean,
                 "std": std,
