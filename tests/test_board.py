@@ -10,7 +10,7 @@ import train
 from engine.files import BadInput
 from engine.trainer import Trainer
 from scripts import tables
-from scripts.grid import launcher
+from scripts.grid import grids, launcher
 from tests.trainings import TINY
 
 RUN = "digits/preactresnet18/patchup_soft/seed0"
@@ -80,7 +80,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path, monkeypatch):
 def test_the_launcher_hands_the_folder_on_and_refuses_it_before_any_run(tmp_path, monkeypatch):
     given = ["demo", "--out", str(tmp_path), "--device", "cpu", "--tensorboard", str(tmp_path / "board")]
     args = tables.parser().parse_args(given)
-    jobs = tables.jobs_of([tables.plan("demo", args, [])], args)
+    jobs = tables.jobs_of([tables.plan_of("demo", grids.Choice.of(args))], args)
     assert all(job.commands[0][1][-2:] == ("--tensorboard", str(tmp_path / "board")) for job in jobs)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(BadInput, match="--tensorboard needs TensorBoard"):
