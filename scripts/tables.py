@@ -59,21 +59,21 @@ def needs(name):
 def parser(name=None):
     """The command line, but for the flags of evaluation scripts; name: the one table whose help it gives."""
     lines = [f"{name}: {needs(name)}"] if name else [__doc__, *(f"{name:10} {needs(name)}" for name in (*ALL, "demo"))]
-    tables = cli.Parser(
+    commands = cli.Parser(
         description="\n".join(lines), formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     words = argparse.SUPPRESS if name else f"one or more of {', '.join((*ALL, 'demo', 'compare'))}; or all"
-    tables.add_argument("tables", nargs="+", type=table_name, metavar="TABLE", help=words)
-    grids.add_flags(tables)
-    launcher.add_flags(tables)
-    tables.add_argument("--dry-run", action="store_true", help="list the runs, their state and hours, launch nothing")
-    tables.add_argument("--no-run", action="store_true", help="render what is there, launch nothing")
-    cli.add_run_flags(tables, "gets runs, tables and figures (default results, for the demo results/demo)")
+    commands.add_argument("tables", nargs="+", type=table_name, metavar="TABLE", help=words)
+    grids.add_flags(commands)
+    launcher.add_flags(commands)
+    commands.add_argument("--dry-run", action="store_true", help="list the runs, their state and hours, launch nothing")
+    commands.add_argument("--no-run", action="store_true", help="render what is there, launch nothing")
+    cli.add_run_flags(commands, "gets runs, tables and figures (default results, for the demo results/demo)")
     kinds = ", ".join(evaluated.EVALUATIONS)
     words = f"evaluate the runs of compare, or of a table of trainings, too: {kinds}"
-    tables.add_argument("--evaluate", action=cli.Names, metavar="KIND", help=words)
-    recipes.add_flags(tables)
-    return tables
+    commands.add_argument("--evaluate", action=cli.Names, metavar="KIND", help=words)
+    recipes.add_flags(commands)
+    return commands
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,10 +250,9 @@ def render(plan, data_dir):
 
 def show_evaluations(plan):
     """Write the tables and pictures of a plan's evaluations from the records that are there."""
-    shown = False
-    for evaluation in plan.evaluations:
-        pairs = [(EvaluationFiles(plan.checkpoint(run), evaluation), run.recipe) for run in plan.grid.runs()]
-        records = [record for files, recipe in pairs if (record := files.finished(recipe))]
+    shown, columns = False, zip(*map(plan.records, plan.grid.runs()))
+    for evaluation, column in zip(plan.evaluations, columns):
+        records = [record for _, record in column if record]
         grid = plan.grid.seeing(records)
         if name := evaluated.publish(evaluation, records, grid, plan.weights):
             pictures.draw(evaluation, records, grid, name)

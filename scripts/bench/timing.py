@@ -75,7 +75,8 @@ def medians(functions, device, rounds, queued=False):
     queued: see timed.
     """
     calls = CALLS.get(device.type, 1)
-    return _in_turns({name: lambda f=f: timed(f, device, calls, queued) for name, f in functions.items()}, rounds)
+    clocks = {name: functools.partial(timed, function, device, calls, queued) for name, function in functions.items()}
+    return _in_turns(clocks, rounds)
 
 
 def medians_apart(makers, device, rounds):
@@ -144,12 +145,12 @@ def replaced(owner, **values):
 # ---- memory ----
 
 
-def kept_bytes(function, besides=()):
+def kept_bytes(function):
     """Bytes that autograd keeps for the backward pass of the tensors that function() returns.
 
-    Views count as the whole that they keep alive, once; besides: tensors that do not count.
+    Views count as the whole that they keep alive, once.
     """
-    kept, others = {}, {tensor.untyped_storage().data_ptr() for tensor in besides}
+    kept = {}
 
     def keep(tensor):
         kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
@@ -161,7 +162,7 @@ def kept_bytes(function, besides=()):
         for value in getattr(node, "__dict__", {}).values():  # what a Function of Python keeps on its context
             if isinstance(value, torch.Tensor):
                 keep(value)
-    return sum(size for address, size in kept.items() if address not in others)
+    return sum(kept.values())
 
 
 def graph_nodes(outputs):
@@ -188,20 +189,20 @@ def random_images(recipe, classes, count=None):
     return SimpleNamespace(train=loader, val=loader, test=loader, digest="")
 
 
-def at_work(model, methods=tuple(recipes.LABELS), dataset="cifar100", **overrides):
-    """{name: recipe} of methods mixing every batch, those that draw a layer once for each of LAYERS.
+def at_work(model, methods=tuple(recipes.LABELS), **overrides):
+    """{name: recipe on CIFAR-100} of methods mixing every batch, those that draw a layer once for each of LAYERS.
 
     overrides: fields of the recipe, for the methods that have them. Raises recipes.RecipeError.
     """
     cases = {}
     for method in methods:
         options = recipes.applicable(method, {"prob": 1.0} | overrides)
-        recipe = recipes.resolve(dataset, model, method, **options)
+        recipe = recipes.resolve("cifar100", model, method, **options)
         if recipe.layers is None or method == "dropblock":  # which acts on all of its layers at once
             cases[method] = recipe
         else:
             for k in overrides.get("layers", LAYERS):
-                cases[f"{method} k={k}"] = recipes.resolve(dataset, model, method, **options | {"layers": (k,)})
+                cases[f"{method} k={k}"] = recipes.resolve("cifar100", model, method, **options | {"layers": (k,)})
     return cases
 
 
