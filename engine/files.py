@@ -111,7 +111,7 @@ def require_fields(content, fields, if_there=()):
     for name, shape in (fields | dict(if_there)).items():
         for key in content if name is ... else {name} & content.keys():
             value = content[key]
-            if value is None and name in if_there:
+            if value is None and name not in fields:
                 continue
             if isinstance(shape, dict):
                 require_fields(value, shape)

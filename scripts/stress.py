@@ -21,10 +21,10 @@ from pathlib import Path
 import torch
 
 from engine import cli
-from engine.files import ROOT, BadInput, RunFailed, is_locked, load_checkpoint, read_json
+from engine.files import NUMBER, ROOT, BadInput, RunFailed, is_locked, load_checkpoint, read_json
 
 DEMO = "demo --methods none patchup_hard --seeds 2 --width 4 --epochs 80 --checkpoint-minutes 0.01 --device cpu"
-MEASURED = dict.fromkeys(("test_error", "test_nll", "last_epoch_test_error", "val_error", "best_epoch"), (int, float))
+MEASURED = dict.fromkeys(("test_error", "test_nll", "last_epoch_test_error", "val_error", "best_epoch"), NUMBER)
 POLL_SECONDS = 0.05
 
 

@@ -6,7 +6,7 @@ python -m scripts.tables compare --methods none patchup_hard feature_cutmix --da
 python -m scripts.tables table5 --limit 1000          # flags of the evaluation script are taken too
 
 The same command goes on with what was interrupted and leaves alone what is finished. Fields of the recipe can be
-overridden by flags; such runs and their table have folders and a title of their own, and never mix with the paper's.
+overridden by flags; such runs and their table have other folders and titles, and never mix with the paper's.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import recipes
 from engine import cli
 from engine.device import select_device, unused_gpu
 from engine.evaluation_files import EvaluationFiles
-from engine.files import BadInput, make_folder, read_json, require_fields, write_json
+from engine.files import NUMBER, BadInput, make_folder, read_json, write_json
 from scripts.bench import benchmark
 from scripts.bench.timing import ROUNDS
 from scripts.figures import demo_figures
@@ -31,7 +31,6 @@ from scripts.grid import comparison, evaluated, grids, launcher
 from scripts.grid.job import Job
 
 CPU_BATCH = 10  # images a step of Table 8 on a CPU
-REMEDY = "; remove it to measure anew"
 ALL = tuple(name for name in recipes.TABLES if name.startswith(("table", "figure")))
 NAMES = (*recipes.TABLES, "all")
 UNKNOWN = "Table 9, Figure 11 and Figure 12 are unknown: they are in the paper's appendix alone, which is not available"
@@ -167,15 +166,11 @@ def finished(grid, runs=None):
     """[(run, its result)] of the finished runs, by default of all. Raises BadInput where they are of other images."""
     pairs, first = [], {}
     for run in grid.runs() if runs is None else runs:
-        if result := run.files.finished():
-            path = run.files.result
-            for name in ("dataset", "classes"):
-                if not result.get(name):
-                    raise BadInput(f"{path} is not a result of train.py (no {name}); remove it to run it again")
+        if result := run.files.finished(needed=("classes",)):
             pairs.append((run, result))
-            other, other_path = first.setdefault(run.recipe.dataset, (result, path))
+            other, path = first.setdefault(run.recipe.dataset, (result, run.files.result))
             if any(name in result and result[name] != other.get(name, result[name]) for name in ("digest", "classes")):
-                raise BadInput(f"{path} and {other_path} are of other images: no table can show both")
+                raise BadInput(f"{run.files.result} and {path} are of other images: no table can show both")
     return pairs
 
 
@@ -225,15 +220,8 @@ def hours_file(grid):
 def kept_hours(grid):
     """{method: {hours, ...}} as measured so far. Raises BadInput where the file is another one."""
     path = hours_file(grid)
-    if not path.exists():
-        return {}
-    kept = read_json(path, "scripts/tables.py", REMEDY)
-    try:
-        for measured in kept.values():
-            require_fields(measured, {"hours": (int, float)})
-    except ValueError as error:
-        raise BadInput(f"{path} holds no hours of trainings ({error}){REMEDY}") from error
-    return kept
+    shape = {...: {"hours": NUMBER}}
+    return read_json(path, "scripts/tables.py", "; remove it to measure anew", fields=shape) if path.exists() else {}
 
 
 def render(plan, data_dir):

@@ -62,7 +62,7 @@ def test_a_cell_with_missing_seeds_or_without_a_number_is_never_the_best():
 
 
 def test_rows_with_fewer_seeds_are_ranked_at_equal_seeds():
-    """The second seed is 10 points worse for all: a row that shall have the first alone is not the best for that."""
+    """The second seed is 10 points worse for all: a row that wants the first alone is not the best for that."""
     rows = {name: recipes.Row(name) for name in ("none", "mixup", "cutout")}
     cells = {Cell(*PLACE, name): row for name, row in rows.items()}
     values = {"none": [20.0, 30.0], "mixup": [19.0, 29.5], "cutout": [21.0]}

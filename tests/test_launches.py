@@ -196,7 +196,7 @@ def test_a_temporary_folder_with_too_long_a_name_is_told_in_one_line(tmp_path):
     assert line in done.stderr.splitlines()[-1]
 
 
-# ---- runs that other processes are at ----
+# ---- runs of other processes ----
 
 
 def test_a_launcher_that_waits_in_vain_for_other_processes_says_so_and_ends(tmp_path, capfd, monkeypatch):

@@ -24,7 +24,7 @@ LIMIT = 600  # seconds, on a busy machine
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory):
-    """A Slurm of its own. Skips where there can be none."""
+    """A Slurm for these tests. Skips where there can be none."""
     if reason := slurm_cluster.missing():
         pytest.skip(reason)
     with slurm_cluster.cluster(tmp_path_factory.mktemp("slurm")):

@@ -142,7 +142,7 @@ def test_runs_on_a_part_of_the_classes_are_called_so_and_never_stand_beside_the_
 def test_a_result_without_classes_is_named(tmp_path, capsys):
     finish(run_of(grid_of(tmp_path, *TABLE2), "none"), test_error=5.0, classes=None)
     assert tables.main([*TABLE2, "--no-run", "--out", str(tmp_path)]) == 2
-    assert "seed0.json is not a result of train.py (no classes)" in capsys.readouterr().err
+    assert "seed0.json is not a result of train.py (classes is 'None')" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("odd", [{"classes": 10}, {"digest": "other"}])

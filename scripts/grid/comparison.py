@@ -55,7 +55,7 @@ def compare(cells, metrics, values, paper, wanted, printed=None):
     """The comparison of a table.
 
     cells: {grids.Cell: recipes.Row}; metrics: [recipes.Metric]; values: a DataFrame with CELL, seed, metric and value,
-    a row a run; paper: see grids.paper_numbers; wanted: {Cell: number of runs that it shall have}; printed: the Cells
+    a row a run; paper: see grids.paper_numbers; wanted: {Cell: number of runs when complete}; printed: the Cells
     that the paper's marks are ranked over, where they are more than the cells.
     """
     by_cell = {}
@@ -160,7 +160,7 @@ def plus_minus(mean, std):
 
 
 def ours_text(row):
-    """`12.34 ± 0.56 (5)`, `(3 of 5)` where runs are not done, `missing` where none is, `cited` where none shall be."""
+    """`12.34 ± 0.56 (5)`, `(3 of 5)` where runs lack, `missing` where all do, `cited` where none is wanted."""
     if not row.wanted:
         return "cited"
     if not row.n:

@@ -17,7 +17,7 @@ import data
 import recipes
 from data.splits import split
 from engine.device import best_amp, environment, set_up_backends
-from engine.files import BadInput, make_folder, read_json, require_fields, write_json
+from engine.files import NUMBER, make_folder, read_json, write_json
 from scripts.bench.timing import Case, timed
 
 TIMED_STEPS = 2
@@ -65,19 +65,10 @@ class Speeds:
         self.path, self.device = Path(path), device
         facts = environment(device)
         place = ", ".join(f"{name} {facts[name]}" for name in ("device", "torch", "threads"))
-        self.kept = self._read() if self.path.exists() else {}
+        self.kept, shape = {}, {...: {...: (*NUMBER, type(None))}}
+        if self.path.exists():
+            self.kept = read_json(path, "a dry run", "; remove it to measure again", fields=shape)
         self.speeds = self.kept.setdefault(place, {})
-
-    def _read(self):
-        remedy = "; remove it to measure again"
-        kept = read_json(self.path, "a dry run", remedy)
-        try:
-            for speeds in kept.values():
-                require_fields(speeds, {})
-                require_fields(speeds, {}, dict.fromkeys(speeds, (int, float)))
-        except ValueError as error:
-            raise BadInput(f"{self.path} is not a result of a dry run ({error}){remedy}") from error
-        return kept
 
     def measure(self, wanted):
         """Measure what is missing for the recipes in wanted. Raises RunFailed where it cannot be kept."""

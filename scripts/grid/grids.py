@@ -63,7 +63,7 @@ class Grid:
 
     def seeing(self, results):
         """This grid, which knows where the results of its runs are of fewer classes than the data set has."""
-        classes = {result["dataset"]: result["classes"] for result in results}
+        classes = {result["recipe"]["dataset"]: result["classes"] for result in results if "classes" in result}
         partial = {name: count for name, count in classes.items() if data.part_of(name, count)}
         return dataclasses.replace(self, partial=partial)
 

@@ -26,7 +26,7 @@ from scripts.grid.job import note_failure, perform, report, with_torchrun
 from scripts.grid.status import Status
 
 POLL_SECONDS = 0.2
-ELSEWHERE_SECONDS = 2  # between looks at a run that another process is at
+ELSEWHERE_SECONDS = 2  # between looks at a run that another process trains
 PATIENCE_MINUTES = 60  # of waiting for other processes in whose files nothing changes
 ATTEMPTS = 2
 BAD_INPUT = 2  # the exit status that no second attempt mends
@@ -52,7 +52,7 @@ def launch(jobs, args):
 
     SIGINT, SIGTERM and SIGUSR1 let all runs save and stop, and raise signals.Stopped. Raises BadInput or data.DataError
     before anything is started, for flags that cannot be together and for images that are missing; Locked where other
-    processes are at all runs that are left and nothing changes in their files.
+    processes have all runs that are left and nothing changes in their files.
     """
     require_counts(args, "workers", least=0)
     jobs = [job for job in jobs if not job.finished()]
@@ -156,7 +156,7 @@ class Machine:
         self.queue, self.free, self.gpus_per_run = collections.deque(jobs), free, gpus_per_run
         self.running, self.elsewhere, self.failed = {}, {}, []  # job: (process, place); job: time of the last look
         self.attempts = collections.Counter()
-        self.unchanged = {}  # job that another process is at: (the last change in its files, since when it is known)
+        self.unchanged = {}  # job of another process: (the last change in its files, since when it is known)
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["__main__", __name__])  # torch is imported once for all runs
 
@@ -165,11 +165,11 @@ class Machine:
         return bool(self.queue or self.running or self.elsewhere)
 
     def waits(self):
-        """Whether other processes are at all jobs that are left."""
+        """Whether other processes have all jobs that are left."""
         return bool(self.elsewhere) and not self.queue and not self.running
 
     def require_change(self):
-        """Raise Locked where other processes are at all jobs that are left, and have changed nothing for too long."""
+        """Raise Locked where other processes have all jobs that are left, and have changed nothing for too long."""
         left = [*self.queue, *self.running, *self.elsewhere]
         if left and all(map(self._is_unchanged, left)):
             raise Locked(
@@ -182,7 +182,7 @@ class Machine:
         return time.monotonic() - since >= 60 * PATIENCE_MINUTES and job.changed_at() == change
 
     def start(self):
-        """Start jobs while there are places; those that another process is at are looked at again later."""
+        """Start jobs while there are places; jobs of other processes are looked at again later."""
         for job, seen in list(self.elsewhere.items()):
             if time.monotonic() - seen >= ELSEWHERE_SECONDS and not self._is_elsewhere(job):
                 del self.elsewhere[job]
@@ -194,7 +194,7 @@ class Machine:
                 self.running[job] = self._process(job, place), place
 
     def _is_elsewhere(self, job):
-        """Whether another process is at the job now; if so, that is noted."""
+        """Whether another process does the job now; if so, that is noted."""
         taken = job.files.state().name == "running"
         if taken:
             self._note_elsewhere(job)
