@@ -6,9 +6,11 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from data import corruption_weather
 from tests import image_files, trainings
 
 os.environ["OMP_NUM_THREADS"] = "1"  # of processes that tests start
@@ -58,6 +60,19 @@ def photos(tmp_path):
     for part, count, seed in (("train", 12, 0), ("test", 2, 5000)):
         image_files.write_classes(tmp_path / part, ("ant", "bee", "cat"), count, seed=seed)
     return tmp_path
+
+
+@pytest.fixture
+def trained(train_tiny, tmp_path):
+    """(checkpoint, result) of a tiny run."""
+    result = train_tiny(val_per_class=2, epochs=1)
+    return tmp_path / "runs/digits/preactresnet18/none/seed0.best.pt", result
+
+
+@pytest.fixture
+def plain_frost(monkeypatch):
+    """Frost's overlays take seconds to draw: for tests that do not look at them."""
+    monkeypatch.setattr(corruption_weather, "frost_overlays", lambda side, scale: np.full((5, 3, side, side), 0.5))
 
 
 @pytest.fixture

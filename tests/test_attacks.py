@@ -131,14 +131,14 @@ def test_default_pgd_hardly_leaves_its_start(two_classes):
 def test_nearest_images_are_at_the_distance_of_the_boundary(name, excess, two_classes):
     net, x, y, difference, margins = two_classes
     attack = ALL[name]
-    found = images_of(attack, net, x, y)
-    assert misclassified(net, found[None], y).all()
+    attacked = images_of(attack, net, x, y)
+    assert misclassified(net, attacked[None], y).all()
     dual = difference.abs().sum() if attack.norm == math.inf else difference.norm()
     exact = (margins.abs() / dual).double()
-    distance = attacks.distances(found[None], x, attack.norm)
+    distance = attacks.distances(attacked[None], x, attack.norm)
     assert (distance >= exact - 1e-6).all() and (distance <= (1 + excess) * exact + 5e-3).all()
-    del found[None]
-    for epsilon, images in found.items():
+    del attacked[None]
+    for epsilon, images in attacked.items():
         fooled = misclassified(net, images, y)
         assert fooled[distance <= strength(epsilon)].all() and not fooled[exact > strength(epsilon)].any()
         expected = distance.clamp(max=strength(epsilon))
@@ -149,11 +149,11 @@ def test_nearest_images_are_at_the_distance_of_the_boundary(name, excess, two_cl
 def test_accuracy_within_epsilon_is_what_foolbox_reports(name, network):
     net, x, y = network
     attack = AS_LABELLED[name]
-    found = images_of(attack, net, x, y)
-    del found[None]
+    attacked = images_of(attack, net, x, y)
+    del attacked[None]
     fmodel = attacks.library().PyTorchModel(net, bounds=(0, 1), device="cpu")
-    *_, success = attack.build()(fmodel, x, y, epsilons=[strength(epsilon) for epsilon in found])
-    assert torch.equal(torch.stack([misclassified(net, images, y) for images in found.values()]), success)
+    *_, success = attack.build()(fmodel, x, y, epsilons=[strength(epsilon) for epsilon in attacked])
+    assert torch.equal(torch.stack([misclassified(net, images, y) for images in attacked.values()]), success)
     assert 2 < success.sum() < success.numel()
 
 
@@ -209,11 +209,11 @@ def test_margin_breaks_what_cross_entropy_cannot(two_classes):
 
 def test_what_is_broken_stays_broken_at_a_larger_epsilon(network):
     net, x, y = network
-    found = list(images_of(STRONGEST["pgd_restarts"], net, x, y).values())
-    fooled = [misclassified(net, images, y) for images in found]
+    attacked = list(images_of(STRONGEST["pgd_restarts"], net, x, y).values())
+    fooled = [misclassified(net, images, y) for images in attacked]
     assert 2 < fooled[0].sum() < fooled[-1].sum()
-    for i in range(1, len(found)):
-        assert torch.equal(found[i][fooled[i - 1]], found[i - 1][fooled[i - 1]])
+    for i in range(1, len(attacked)):
+        assert torch.equal(attacked[i][fooled[i - 1]], attacked[i - 1][fooled[i - 1]])
 
 
 # ---- randomness ----
@@ -247,7 +247,7 @@ def test_nothing_but_the_images_changes(name, network):
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), {k: v.clone() for k, v in net.state_dict().items()}
     given = x.clone()
     images = images_of(ALL[name], net, x, y)
-    assert any(not torch.equal(found, x) for found in images.values()) and torch.equal(x, given)
+    assert any(not torch.equal(attacked, x) for attacked in images.values()) and torch.equal(x, given)
     assert torch.equal(torch.get_rng_state(), before[0])
     np.testing.assert_array_equal(np.random.get_state()[1], before[1])
     assert all(torch.equal(v, before[2][k]) for k, v in net.state_dict().items())

@@ -4,12 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 import train
 from scripts import tables
+from tests.image_files import write_classes
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = {"dataset": "digits", "model": "preactresnet18", "method": "none"}
@@ -136,16 +135,9 @@ def test_command_lines_of_tables(given, message, capsys, tmp_path):
     assert message in refused(capsys, tmp_path, tables.main, given)
 
 
-def write_image(path, size=32):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.zeros((size, size, 3), np.uint8)).save(path)
-
-
 def test_an_unreadable_image(capsys, tmp_path):
     for part in ("train", "test"):
-        for label in ("a", "b"):
-            for i in range(3):
-                write_image(tmp_path / "images" / part / label / f"{i}.png")
+        write_classes(tmp_path / "images" / part, "ab", 3, (32, 32))
     (tmp_path / "images/train/a/1.png").write_bytes(b"not an image")
     line = refused(capsys, tmp_path, train.main, arguments("--dataset folder --image-size 32"))
     assert "images/train/a/1.png cannot be read as an image" in line
@@ -179,28 +171,11 @@ def test_relative_paths_are_the_callers(tmp_path):
 
 
 def test_a_last_batch_of_one_image_on_maps_of_one_pixel_is_refused_before_the_first_step(capsys, tmp_path):
-    for number in range(8):
-        for part in ("train", "test"):
-            path = tmp_path / f"images/{part}/{'ab'[number % 2]}/{number}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (8, 8), (30 * number, 0, 0)).save(path)
+    for part in ("train", "test"):
+        write_classes(tmp_path / "images" / part, "ab", 4, (8, 8))
     flags = "--dataset folder --image-size 8 --model preactresnet18 --method none --width 4 --val-per-class 1"
-    assert (
-        train.main(
-            [
-                *flags.split(),
-                "--out",
-                str(tmp_path / "other"),
-                "--data-dir",
-                str(tmp_path / "images"),
-                "--epochs",
-                "1",
-                "--batch-size",
-                "4",
-            ]
-        )
-        == 0
-    )
+    where = f"--out {tmp_path}/other --data-dir {tmp_path}/images --epochs 1 --batch-size 4"
+    assert train.main(f"{flags} {where}".split()) == 0
     capsys.readouterr()  # the bar of decoding the images, once
     line = refused(capsys, tmp_path, train.main, f"{flags} --batch-size 5".split())
     assert "--batch-size 5 leaves one image for the last batch" in line

@@ -62,13 +62,13 @@ def mean_gradients(trainer, x, y):
     (regularizer.loss(net(x, regularizer.mix)) * len(x)).backward()
     count = torch.tensor(float(len(x)))
     dist.all_reduce(count)
-    found = [parameter.grad for parameter in net.parameters()]
-    for gradient in found:
+    results = [parameter.grad for parameter in net.parameters()]
+    for gradient in results:
         dist.all_reduce(gradient)
         gradient /= count
     net.load_state_dict(before)
     net.zero_grad(set_to_none=True)
-    return found
+    return results
 
 
 def two_steps(method):
@@ -120,13 +120,13 @@ def stopped_by_a_signal_to_rank_1(folder):
 def all_of_it(folder):
     """The work of one rank, whose findings go to folder/rank<k>.pt."""
     distributed.join()
-    found = {"methods": {method: two_steps(method) for method in METHODS}}
-    found["not finite"] = loss_not_finite_on_rank_1()
+    results = {"methods": {method: two_steps(method) for method in METHODS}}
+    results["not finite"] = loss_not_finite_on_rank_1()
     net, test = trainer_of(resolve("none")).net, trainer_of(resolve("none")).datasets.test
     for count in (797, 501):  # the one image of the second's last batch leaves rank 0 without any
-        found[count] = metrics.metrics(*logits_of(net, test.limited(count), torch.device("cpu")))
+        results[count] = metrics.metrics(*logits_of(net, test.limited(count), torch.device("cpu")))
     with distributed.first_on_each_node():
-        found["second"] = (folder / "first").exists()
+        results["second"] = (folder / "first").exists()
         (folder / "first").touch()
     with pytest.MonkeyPatch.context() as patch:
         batch_norm_frozen(patch)
@@ -135,9 +135,9 @@ def all_of_it(folder):
     run(resolve("patchup_soft"), folder / "whole")
     run(resolve("patchup_soft"), folder / "ended")  # what the fixture `ended` left
     where = {"data_dir": folder, "device": "cpu", "workers": 0, "deterministic": False}
-    found["profile"] = train.profile(resolve("none"), folder / "profile", **where)
-    found["stopped"] = stopped_by_a_signal_to_rank_1(folder)
-    torch.save(found, folder / f"rank{distributed.rank()}.pt")
+    results["profile"] = train.profile(resolve("none"), folder / "profile", **where)
+    results["stopped"] = stopped_by_a_signal_to_rank_1(folder)
+    torch.save(results, folder / f"rank{distributed.rank()}.pt")
     distributed.leave()
 
 
@@ -220,7 +220,7 @@ def pair(ended, refusal):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_ranks_take_the_step_of_the_whole_batch_and_keep_equal_weights(method, pair):
-    one, other = (found["methods"][method] for found in pair[1:])
+    one, other = (results["methods"][method] for results in pair[1:])
     assert all(torch.equal(one["weights"][name], other["weights"][name]) for name in one["weights"])
     assert len(one["taken"]) == 2
     for taken, wanted in zip(one["taken"], one["wanted"]):
@@ -251,12 +251,12 @@ def test_every_rank_knows_the_metrics_of_all_images(count, pair):
 
 
 def test_a_loss_that_is_not_finite_on_one_rank_stops_both(pair):
-    for found in pair[1:]:
-        assert "the loss is not finite at step 0 of epoch 0" in found["not finite"]
+    for results in pair[1:]:
+        assert "the loss is not finite at step 1 of epoch 1" in results["not finite"]
 
 
 def test_local_rank_0_goes_first(pair):
-    assert [found["second"] for found in pair[1:]] == [False, True]
+    assert [results["second"] for results in pair[1:]] == [False, True]
 
 
 def test_a_signal_to_one_rank_stops_all_at_the_same_step_and_the_run_goes_on_exactly(pair):

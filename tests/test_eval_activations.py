@@ -43,36 +43,36 @@ def outputs(path, rows):
     net.load_state_dict(state["net"])
     images = data.load("digits", ".", seed=0, val_per_class=10).test.images
     for row in rows:
-        x, found = images[row : row + 1].float() / 127.5 - 1, {}
+        x, measured = images[row : row + 1].float() / 127.5 - 1, {}
         for name, stage in zip(STAGES, net.stages):
             with torch.no_grad():
                 x = stage(x)
-            found[name] = x[0].double().numpy()
-        yield found
+            measured[name] = x[0].double().numpy()
+        yield measured
 
 
 def test_means_equal_a_loop_over_single_images(tmp_path, train_tiny):
     train_tiny()
     assert evaluate(tmp_path, tmp_path / "runs", "--limit", 130) == 0
-    found, arrays = record(tmp_path, "activations-limit130")
+    measured, arrays = record(tmp_path, "activations-limit130")
     magnitude, relu = {}, {}
     for maps in outputs(tmp_path / "runs" / f"{RUN}.best.pt", arrays["rows"]):
         for stage, a in maps.items():
             magnitude.setdefault(stage, []).append([np.abs(channel).mean() for channel in a])
             relu.setdefault(stage, []).append([channel.clip(min=0).mean() for channel in a])
-    assert list(found["curves"]) == STAGES
+    assert list(measured["curves"]) == STAGES
     for stage in STAGES:
         for measure, values in (("magnitude", magnitude[stage]), ("relu", relu[stage])):
             expected = np.mean(values, axis=0)
             np.testing.assert_allclose(arrays[f"{stage}/{measure}"], expected, rtol=1e-5)
-            assert found["curves"][stage][measure] == sorted(arrays[f"{stage}/{measure}"], reverse=True)
-    assert [len(found["curves"][stage]["magnitude"]) for stage in STAGES] == [4, 4, 8, 16, 32]
+            assert measured["curves"][stage][measure] == sorted(arrays[f"{stage}/{measure}"], reverse=True)
+    assert [len(measured["curves"][stage]["magnitude"]) for stage in STAGES] == [4, 4, 8, 16, 32]
 
 
 def test_official_equals_a_restatement_of_the_script(tmp_path, train_tiny):
     train_tiny()
     assert evaluate(tmp_path, tmp_path / "runs", "--official", "--limit", 250) == 0
-    found, arrays = record(tmp_path, "activations-official-limit250")
+    measured, arrays = record(tmp_path, "activations-official-limit250")
     firsts = arrays["rows"][[0, 100, 200]]
     sums = dict.fromkeys(STAGES, 0)
     for maps in outputs(tmp_path / "runs" / f"{RUN}.best.pt", firsts):
@@ -82,7 +82,7 @@ def test_official_equals_a_restatement_of_the_script(tmp_path, train_tiny):
         expected = sums[stage] / 250
         np.testing.assert_allclose(arrays[f"{stage}/magnitude"], expected, rtol=1e-4, atol=1e-6)
         assert f"{stage}/relu" not in arrays
-    assert min(found["curves"]["layer1"]["magnitude"]) < 0
+    assert min(measured["curves"]["layer1"]["magnitude"]) < 0
 
 
 def test_independent_of_batch_size(tmp_path, train_tiny, monkeypatch):
@@ -92,10 +92,10 @@ def test_independent_of_batch_size(tmp_path, train_tiny, monkeypatch):
     (tmp_path / "runs" / f"{RUN}.best.activations-limit60.json").unlink()
     monkeypatch.setattr(Activations, "batch", 7)
     assert evaluate(tmp_path, tmp_path / "runs", "--limit", 60) == 0
-    parts, found = record(tmp_path, "activations-limit60")
-    assert found.keys() == arrays.keys() and parts["cases"]["clean"]["error"] == whole["cases"]["clean"]["error"]
-    for name in found:
-        np.testing.assert_allclose(found[name], arrays[name], rtol=1e-5, atol=1e-6)
+    parts, measured = record(tmp_path, "activations-limit60")
+    assert measured.keys() == arrays.keys() and parts["cases"]["clean"]["error"] == whole["cases"]["clean"]["error"]
+    for name in measured:
+        np.testing.assert_allclose(measured[name], arrays[name], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("measure", [[], ["--official"]])
@@ -120,9 +120,9 @@ def test_interrupted_and_continued(measure, tmp_path, train_tiny, monkeypatch):
     assert seen == [100, 100]
     assert evaluate(tmp_path, *given) == 0
     assert seen == [100, 100, 100, 50]
-    again, found = record(tmp_path, name)
+    again, measured = record(tmp_path, name)
     assert again["curves"] == whole["curves"] and again["cases"] == whole["cases"]
-    assert found.keys() == expected.keys() and all((found[key] == expected[key]).all() for key in found)
+    assert measured.keys() == expected.keys() and all((measured[key] == expected[key]).all() for key in measured)
 
 
 @pytest.mark.parametrize("measure", [[], ["--official"]])
@@ -195,5 +195,5 @@ def test_figure_6_shows_two_of_the_stages(tmp_path, monkeypatch):
 def test_real_images(real_checkpoint, tmp_path):
     checkpoint, images = real_checkpoint
     assert evaluate(tmp_path, checkpoint, "--limit", 100, data_dir=images) == 0
-    found = files.read_json(checkpoint.with_name("seed0.best.activations-limit100.json"))
-    assert found["images"] == 100 and all(min(found["curves"][stage]["magnitude"]) > 0 for stage in STAGES)
+    measured = files.read_json(checkpoint.with_name("seed0.best.activations-limit100.json"))
+    assert measured["images"] == 100 and all(min(measured["curves"][stage]["magnitude"]) > 0 for stage in STAGES)

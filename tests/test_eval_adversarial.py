@@ -39,9 +39,9 @@ def record(tmp_path, name):
         return json.loads(stem.with_name(f"{stem.name}.json").read_text()), dict(arrays)
 
 
-def errors(found, attack):
+def errors(measured, attack):
     """[error] of an attack, by rising epsilon."""
-    return [case["error"] for case in found["cases"].values() if case["attack"] == attack and "eps" in case]
+    return [case["error"] for case in measured["cases"].values() if case["attack"] == attack and "eps" in case]
 
 
 # ---- the script ----
@@ -50,9 +50,9 @@ def errors(found, attack):
 def test_fgsm_starts_at_the_clean_error_of_training(tmp_path, train_tiny, capsys):
     trained = train_tiny(**LEARNT)
     assert evaluate(tmp_path, "--attacks", "fgsm") == 0
-    found, arrays = record(tmp_path, "fgsm")
+    measured, arrays = record(tmp_path, "fgsm")
     for attack, epsilons in (("official", attacks.OFFICIAL_EPSILONS), ("pixel", attacks.PIXEL_EPSILONS)):
-        cases = [found["cases"][f"{attack}@{epsilon}"] for epsilon in epsilons]
+        cases = [measured["cases"][f"{attack}@{epsilon}"] for epsilon in epsilons]
         assert [case["eps"] for case in cases] == [strength(epsilon) for epsilon in epsilons]
         assert cases[0]["error"] == trained["test_error"] and cases[0]["nll"] == pytest.approx(trained["test_nll"])
         assert cases[0]["nll"] < cases[1]["nll"] < cases[-1]["nll"] and cases[0]["error"] < cases[-1]["error"]
@@ -64,7 +64,7 @@ def test_fgsm_starts_at_the_clean_error_of_training(tmp_path, train_tiny, capsys
 def test_official_fgsm_is_the_authors_on_a_batch_of_one_hundred(tmp_path, train_tiny):
     train_tiny()
     assert evaluate(tmp_path, "--attacks", "fgsm", "--limit", 150) == 0
-    found, arrays = record(tmp_path, "fgsm-limit150")
+    measured, arrays = record(tmp_path, "fgsm-limit150")
     subject = load_subject(tmp_path / f"runs/{RUN}.best.pt", tmp_path, "cpu")
     rows = torch.from_numpy(arrays["rows"])
     x, y = subject.test.images[rows].float() / 127.5 - 1, subject.test.labels[rows]
@@ -85,24 +85,26 @@ def test_all_attacks_end_to_end(tmp_path, train_tiny, monkeypatch, capsys):
     assert evaluate(tmp_path, "--limit", LIMIT, "--attacks", *eval_adversarial.SUITES) == 0
     printed = capsys.readouterr().out
     kinds = ("fgsm", "table5", "unnormalised", "converged", "cw", "strongest")
-    found = {kind: record(tmp_path, f"{kind}-limit{LIMIT}")[0] for kind in kinds}
-    clean = found["fgsm"]["cases"]["pixel@0"]["error"]
+    measured = {kind: record(tmp_path, f"{kind}-limit{LIMIT}")[0] for kind in kinds}
+    clean = measured["fgsm"]["cases"]["pixel@0"]["error"]
     assert 0 < clean < 100
     for kind in ("table5", "converged", "cw", "strongest"):
-        assert found[kind]["cases"]["clean"]["error"] == clean and found[kind]["images"] == LIMIT
+        assert measured[kind]["cases"]["clean"]["error"] == clean and measured[kind]["images"] == LIMIT
         for one in ("1/255", "8/255"):
-            assert found[kind]["cases"][f"fgsm@{one}"]["error"] == found["fgsm"]["cases"][f"pixel@{one}"]["error"]
-        for name in set(found[kind]["setting"]) - {"limit"}:
-            rising = errors(found[kind], name)
+            assert measured[kind]["cases"][f"fgsm@{one}"]["error"] == measured["fgsm"]["cases"][f"pixel@{one}"]["error"]
+        for name in set(measured[kind]["setting"]) - {"limit"}:
+            rising = errors(measured[kind], name)
             assert len(rising) == 5 and rising == sorted(rising) and clean <= rising[0] <= rising[-1]
-    assert "clean" not in found["unnormalised"]["cases"] and found["unnormalised"]["cases"]["unattacked"]["nll"] > 0
-    assert found["table5"]["setting"]["cw"] == {"attack": "L2CarliniWagnerAttack", "steps": 7}
+    assert (
+        "clean" not in measured["unnormalised"]["cases"] and measured["unnormalised"]["cases"]["unattacked"]["nll"] > 0
+    )
+    assert measured["table5"]["setting"]["cw"] == {"attack": "L2CarliniWagnerAttack", "steps": 7}
     for few, many in (("ddn", "ddn_100"), ("cw", "cw_100")):
         kind = "converged" if few == "ddn" else "cw"
-        near, far = found[kind]["cases"][many], found["table5"]["cases"][few]
+        near, far = measured[kind]["cases"][many], measured["table5"]["cases"][few]
         assert near["found"] == 100 and 0 < near["median_distance"] <= (far["median_distance"] or math.inf)
         assert re.search(rf"^{many}: median distance +{near['median_distance']:.4g}$", printed, re.MULTILINE)
-    assert sum(errors(found["table5"], "pgd_linf")) < sum(errors(found["strongest"], "pgd_restarts"))
+    assert sum(errors(measured["table5"], "pgd_linf")) < sum(errors(measured["strongest"], "pgd_restarts"))
 
 
 def test_what_is_done_is_only_read_and_another_suite_is_added(tmp_path, train_tiny, monkeypatch):
@@ -184,7 +186,7 @@ def test_what_is_printed_says_so_where_pgd_is_weaker_than_fgsm():
     strong, _ = concluded(study, subject, x, y)
     weaker = [e for e in attacks.LINF_EPSILONS if weak[f"pgd_linf@{e}"]["error"] < weak[f"fgsm@{e}"]["error"]]
     assert weaker and not any("remark" in case for case in strong.values())
-    assert [case for case, found in weak.items() if "remark" in found] == [f"pgd_linf@{e}" for e in weaker]
+    assert [case for case, measured in weak.items() if "remark" in measured] == [f"pgd_linf@{e}" for e in weaker]
     case = weak[f"pgd_linf@{weaker[0]}"]
     assert case["remark"] == f"weaker than FGSM, whose error is {weak[f'fgsm@{weaker[0]}']['error']:.2f} %"
     results = [{"cases": cases} for cases in (weak, strong)]

@@ -16,23 +16,17 @@ from test_data_sources import NAMES, write_tiny
 import data
 import eval_corruption
 import recipes
-from data import DataError, corrupted, corruption_weather, corruptions
-from data.loaders import MemoryLoader, Pool
+from data import corrupted, corruptions
 from engine.files import BadInput
 from engine.mce import References
 from engine.subject import load_subject
 from eval_corruption import GeneratedCorruption
 from scripts.figures import contact_sheet
-from tests.image_files import noise, write_classes
+from tests.corrupted_sets import SCORED, whole, write_cifar_c, write_tiny_c
+from tests.image_files import write_classes
 
 TWO = {"brightness": "weather", "impulse_noise": "noise"}  # one draws random numbers, one does not
-SCORED = tuple(corruptions.SCORED)
-
-
-@pytest.fixture(autouse=True)
-def plain_frost(monkeypatch):
-    """The overlays take seconds to draw, and these tests do not look at frost."""
-    monkeypatch.setattr(corruption_weather, "frost_overlays", lambda side, scale: np.full((5, 3, side, side), 0.5))
+pytestmark = pytest.mark.usefixtures("plain_frost")
 
 
 @pytest.fixture
@@ -76,20 +70,6 @@ def refused(capsys, *given):
     line = errors.split("\r")[-1].strip()  # what progress bars leave before it is overwritten on a screen
     assert "\n" not in line and "Traceback" not in errors, errors
     return line
-
-
-def split_of(images):
-    shared = Pool(images, np.arange(len(images)) % 7)
-    options = {"padding": 0, "flip": False, "seed": 0, "augment": None, "mean": (0,) * 3, "std": (1,) * 3}
-    return MemoryLoader(shared, np.arange(len(images)), **options)
-
-
-def generated(images, folder=None, dataset="digits", seed=0, storage=None, limit=None, workers=0):
-    return corrupted.Generated(dataset, split_of(images).limited(limit), seed, storage, folder, workers)
-
-
-def whole(source, name="impulse_noise", severity=3, size=4, start=0):
-    return torch.cat(list(source.batches(name, severity, size, start))).numpy()
 
 
 # --- arithmetic -----------------------------------------------------------------------------------------------------
@@ -162,14 +142,16 @@ def test_clean_is_the_clean_error_and_every_image_is_corrupted_by_its_row(tmp_pa
     monkeypatch.setattr(eval_corruption, "SCORED", {"impulse_noise": "noise"})
     result = train_tiny(epochs=1)
     path = tmp_path / "runs/digits/preactresnet18/none/seed0.best.pt"
-    found, arrays = run(path, tmp_path, "--no-keep")
-    assert found["cases"]["clean"]["error"] == result["test_error"]
+    measured, arrays = run(path, tmp_path, "--no-keep")
+    assert measured["cases"]["clean"]["error"] == result["test_error"]
     cases = ["clean", *(f"impulse_noise-{s}" for s in range(1, 6))]
-    assert list(found["cases"]) == cases and not (tmp_path / ".cache").exists()
-    assert found["sums"]["impulse_noise"] == pytest.approx(sum(found["cases"][case]["error"] for case in cases[1:]))
-    assert found["source"] == "digits-c-like (generated from the test set, 32 px table, png, seed 0)"
+    assert list(measured["cases"]) == cases and not (tmp_path / ".cache").exists()
+    assert measured["sums"]["impulse_noise"] == pytest.approx(
+        sum(measured["cases"][case]["error"] for case in cases[1:])
+    )
+    assert measured["source"] == "digits-c-like (generated from the test set, 32 px table, png, seed 0)"
     setting = {"storage": "png", "seed": 0, "held_out": False, "limit": None, "source": "generated", "table": 32}
-    assert found["setting"] == setting
+    assert measured["setting"] == setting
 
     subject = subject_of(path, tmp_path)
     for row in (796, 3):  # one by one, in another order
@@ -190,7 +172,7 @@ def test_clean_is_the_clean_error_and_every_image_is_corrupted_by_its_row(tmp_pa
 def test_a_stop_in_the_middle_of_a_case_changes_nothing(tmp_path, monkeypatch, two):
     monkeypatch.setattr(eval_corruption.Corruption, "batch", 4)
     one, other = untrained(tmp_path / "a"), untrained(tmp_path / "b")
-    found, arrays = run(one, tmp_path / "images", "--limit", 10)
+    measured, arrays = run(one, tmp_path / "images", "--limit", 10)
     corrupt, calls = corruptions.corrupt, []
 
     def stopping(*given):
@@ -205,18 +187,18 @@ def test_a_stop_in_the_middle_of_a_case_changes_nothing(tmp_path, monkeypatch, t
         assert eval_corruption.main(given) == 128 + signal.SIGTERM
     assert len(list((tmp_path / "others/.cache/corrupted").iterdir())) == 1
     again, same = run(other, tmp_path / "others", "--limit", 10)
-    assert again["cases"] == found["cases"]
+    assert again["cases"] == measured["cases"]
     assert all((arrays[name] == same[name]).all() for name in (*arrays.files, *same.files))
     assert len(list((tmp_path / "others/.cache/corrupted").iterdir())) == 9  # all but the one that was begun
 
 
 def test_every_corruption_end_to_end_with_the_held_out_apart(tmp_path, capsys):
     path = untrained(tmp_path)
-    found, arrays = run(path, tmp_path, "--limit", 5, "--held-out")
-    assert len(found["cases"]) == 1 + 19 * 5 and len(arrays.files) == 2 + 3 * 96
-    assert tuple(found["sums"]) == SCORED and tuple(found["held_out_sums"]) == corruptions.HELD_OUT
-    errors = [found["cases"][f"{name}-{s}"]["error"] for name in SCORED for s in range(1, 6)]
-    assert found["mean_error"] == pytest.approx(np.mean(errors), rel=1e-12)
+    measured, arrays = run(path, tmp_path, "--limit", 5, "--held-out")
+    assert len(measured["cases"]) == 1 + 19 * 5 and len(arrays.files) == 2 + 3 * 96
+    assert tuple(measured["sums"]) == SCORED and tuple(measured["held_out_sums"]) == corruptions.HELD_OUT
+    errors = [measured["cases"][f"{name}-{s}"]["error"] for name in SCORED for s in range(1, 6)]
+    assert measured["mean_error"] == pytest.approx(np.mean(errors), rel=1e-12)
     printed = capsys.readouterr().out
     assert "corruption-held_out-limit5" in printed and "\nspatter (held out) " in printed
     assert "Images: digits-c-like (generated from the test set, 32 px table, png, seed 0)." in printed
@@ -229,228 +211,57 @@ def test_every_corruption_end_to_end_with_the_held_out_apart(tmp_path, capsys):
     ]
 
 
-@pytest.mark.parametrize("dataset, side, storage, seed, words", [
-    ("cifar100", 32, None, 0, "cifar100-c-like (generated from the test set, 32 px table, png, seed 0)"),
-    ("cifar100", 32, "jpeg85", 7, "cifar100-c-like (generated from the test set, 32 px table, jpeg85, seed 7)"),
-    ("tiny_imagenet", 64, None, 0, "tiny-imagenet-c-like (generated from val, 64 px table, jpeg85, seed 0)"),
-    ("svhn", 48, None, 0, "svhn-c-like (generated from the test set, 64 px table for 48 px images, jpeg85, seed 0)"),
-    ("imagenet", 224, "png", 1, "imagenet-c-like (generated from val, 224 px table, png, seed 1)"),
-])  # fmt: skip
-def test_labels_say_what_the_images_are(dataset, side, storage, seed, words):
-    assert generated(np.zeros((2, 3, side, side), np.uint8), None, dataset, seed, storage).label == words
-
-
-def test_batches_workers_and_start_do_not_matter():
-    images = noise(11, 3, 32, 32)
-    expected = corruptions.corrupt(images, np.arange(11), "impulse_noise", 3, 0, "png")
-    assert np.array_equal(whole(generated(images), size=4), expected)
-    assert np.array_equal(whole(generated(images, workers=2), size=3), expected)
-    assert np.array_equal(whole(generated(images), start=7), expected[7:])
-    assert whole(generated(images, limit=3)).shape == (3, 3, 32, 32)
-    chosen = generated(images, limit=3).rows
-    assert np.array_equal(whole(generated(images, limit=3)), expected[chosen])
-    jpeg = corruptions.corrupt(images, np.arange(11), "impulse_noise", 3, 0, "jpeg85")
-    assert np.array_equal(whole(generated(images, storage="jpeg85")), jpeg)
-
-
-def test_large_images_come_in_smaller_batches():
-    source = generated(np.zeros((60, 3, 224, 224), np.uint8))
-    assert len(next(source.batches("brightness", 1, 250))) * 3 * 224**2 <= corrupted.CHUNK_VALUES
-
-
-def never(*given):
-    pytest.fail("made again")
-
-
-def test_a_case_is_kept_once_it_is_whole(tmp_path, monkeypatch):
-    images = noise(9, 3, 32, 32)
-    first = generated(images, tmp_path)
-    next(iter(first.batches("impulse_noise", 3, 4)))  # stopped after a batch
-    whole(first, start=4)  # only its rest
-    assert not list(tmp_path.iterdir())
-    expected = whole(first)
-    assert [one.suffix for one in tmp_path.iterdir()] == [".npz"]
-    monkeypatch.setattr(corruptions, "corrupt", never)
-    assert np.array_equal(whole(generated(images, tmp_path)), expected)
-    assert np.array_equal(whole(generated(images, tmp_path), start=5, size=3), expected[5:])
-    for other in ({"seed": 1}, {"storage": "jpeg85"}, {"limit": 8}, {"dataset": "folder"}):
-        with pytest.raises(pytest.fail.Exception, match="made again"):
-            whole(generated(images, tmp_path, **other))
-    images[0, 0, 0, 0] ^= 1
-    with pytest.raises(pytest.fail.Exception, match="made again"):
-        whole(generated(images, tmp_path))
-
-
-def test_kept_images_of_other_clean_images_are_removed(tmp_path):
-    images = noise(5, 3, 32, 32)
-    whole(generated(images, tmp_path))
-    whole(generated(images, tmp_path, limit=4))
-    before = set(tmp_path.iterdir())
-    whole(generated(255 - images, tmp_path))
-    assert len(set(tmp_path.iterdir()) & before) == 1 and len(list(tmp_path.iterdir())) == 2
-
-
-@pytest.mark.parametrize("damage", ["half", "one bit"])
-def test_a_damaged_case_is_made_anew(tmp_path, capsys, damage):
-    images = noise(9, 3, 32, 32)
-    expected = whole(generated(images, tmp_path))
-    (kept,) = tmp_path.iterdir()
-    content = bytearray(kept.read_bytes())
-    content[len(content) // 2] ^= 1
-    kept.write_bytes(content if damage == "one bit" else content[: len(content) // 2])
-    assert np.array_equal(whole(generated(images, tmp_path)), expected)
-    assert "is damaged and will be made anew" in capsys.readouterr().err
-    assert np.array_equal(whole(generated(images, tmp_path)), expected)
-    assert capsys.readouterr().err == ""
-
-
-def test_what_cannot_be_kept_is_said_once(tmp_path, capsys):
-    (tmp_path / "file").write_text("in the way")
-    source = generated(noise(3, 3, 32, 32), tmp_path / "file" / "corrupted")
-    assert len(whole(source)) == len(whole(source, severity=4)) == 3
-    assert capsys.readouterr().err.count("cannot be kept") == 1
-
-
-def test_streamed_images_are_corrupted_and_not_kept(tmp_path, monkeypatch):
-    for part in ("train", "test"):
-        write_classes(tmp_path / part, ("a", "b"), 3, (40, 36))
-    monkeypatch.setattr(data, "MEMORY_LIMIT", 0)
-    test = data.load("folder", tmp_path, seed=0, val_per_class=1, image_size=32, workers=0).test
-    assert isinstance(test, data.StreamLoader)
-    ((clean, labels, rows),) = test.pixel_batches(10)
-    source = corrupted.Generated("folder", test, 2, None, tmp_path / "kept", 0)
-    assert np.array_equal(whole(source), corruptions.corrupt(clean.numpy(), rows.numpy(), "impulse_noise", 3, 2, "png"))
-    assert source.labels.tolist() == labels.tolist() and not (tmp_path / "kept").exists()
-
-
 # --- released -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def cifar(tmp_path):
-    """A checkpoint of CIFAR-10, its images, and a CIFAR-10-C of 20 images: (checkpoint, images, folder)."""
+    """A checkpoint of CIFAR-10, its images, and a CIFAR-10-C: (checkpoint, images, folder)."""
     for part in ("train", "test"):
         write_classes(tmp_path / "images/cifar10" / part, NAMES["cifar10"], 2, (32, 32))
-    folder = tmp_path / "CIFAR-10-C"
-    folder.mkdir()
-    for i, name in enumerate((*SCORED, *corruptions.HELD_OUT)):
-        np.save(folder / f"{name}.npy", noise(100, 32, 32, 3, seed=i))
-    np.save(folder / "labels.npy", np.tile(np.arange(20) * 7 % 10, 5).astype(np.uint8))
+    folder = write_cifar_c(tmp_path / "CIFAR-10-C")
     return untrained(tmp_path, "cifar10", val_per_class=1), tmp_path / "images", folder
 
 
 def test_released_cifar(cifar, capsys):
     path, images, folder = cifar
-    found, arrays = run(path, images, "--released", folder)
+    measured, arrays = run(path, images, "--released", folder)
     assert (path.parent / "seed0.best.corruption-released.json").exists()
-    assert found["source"] == "cifar10-c (released, zenodo 2535967, 20 images)"
-    assert found["setting"] == {"held_out": False, "limit": None, "source": "released", "folder": str(folder)}
-    assert "clean" not in found["cases"] and len(found["cases"]) == 75
+    assert measured["source"] == "cifar10-c (released, zenodo 2535967, 20 images)"
+    assert measured["setting"] == {"held_out": False, "limit": None, "source": "released", "folder": str(folder)}
+    assert "clean" not in measured["cases"] and len(measured["cases"]) == 75
     assert arrays["labels"].tolist() == [i * 7 % 10 for i in range(20)]
     subject = subject_of(path, images)
     fog = np.load(folder / "fog.npy")[40:60].transpose(0, 3, 1, 2).copy()  # severity 3
     nll = -subject.logits(torch.from_numpy(fog)).log_softmax(1)[torch.arange(20), arrays["labels"]]
     assert arrays["fog-3/nll"] == pytest.approx(nll.numpy(), abs=1e-4)
     part, some = run(path, images, "--released", folder, "--limit", 6, "--held-out")
-    assert part["images"] == 6 and "spatter" in part["held_out_sums"] and part["source"] == found["source"]
+    assert part["images"] == 6 and "spatter" in part["held_out_sums"] and part["source"] == measured["source"]
     assert some["fog-3/nll"] == pytest.approx(arrays["fog-3/nll"][some["rows"]], abs=1e-4)
     assert not (images / ".cache" / "corrupted").exists()
 
 
-def test_the_whole_set_needs_no_number_in_its_label(tmp_path):
-    labels = np.zeros(10000, np.int64)
-    assert corrupted.Released("cifar100", labels, 5).label == "cifar100-c (released, zenodo 3555552)"
-    assert corrupted.Released("tiny_imagenet", labels, None).label == "tiny-imagenet-c (released, zenodo 2536630)"
-
-
-def resave(name, change):
-    def apply(folder):
-        np.save(folder / name, change(np.load(folder / name)))
-
-    return apply
-
-
-@pytest.mark.parametrize(
-    "change, words",
-    [
-        (shutil.rmtree, "CIFAR-10-C is missing: get cifar10-c from https://zenodo.org/records/2535967"),
-        (lambda f: [(f / f"{n}.npy").unlink() for n in ("fog", "snow")], "CIFAR-10-C lacks snow.npy, fog.npy: get "),
-        (lambda f: (f / "labels.npy").unlink(), "lacks labels.npy"),
-        (resave("fog.npy", lambda a: a[:95]), "fog.npy is uint8 (95, 32, 32, 3), not uint8 (100, 32, 32, 3)"),
-        (resave("fog.npy", lambda a: a[:99]), "fog.npy is uint8 (99, 32, 32, 3), not uint8 (100, 32"),
-        (resave("fog.npy", lambda a: a[:, :28]), "fog.npy is uint8 (100, 28, 32, 3), not uint8 (100, 32"),
-        (resave("fog.npy", lambda a: a / 255), "fog.npy is float64 (100, 32, 32, 3), not uint8"),
-        (resave("labels.npy", lambda a: a[:20]), "gaussian_noise.npy is uint8 (100, 32, 32, 3), not uint8 (20, 32"),
-        (resave("labels.npy", np.sort), "labels.npy has other labels from severity to severity"),
-        (resave("labels.npy", lambda a: a % 9), "labels.npy has the labels 0 to 8, 9 of them, cifar10 has 0 to 9"),
-        (lambda f: (f / "fog.npy").write_bytes((f / "fog.npy").read_bytes()[:9999]), "fog.npy is damaged or no .npy"),
-        (lambda f: (f / "fog.npy").write_bytes(b""), "fog.npy is damaged or no .npy file"),
-    ],
-)
-def test_a_released_cifar_that_is_wrong(cifar, capsys, change, words):
+def test_a_released_set_that_is_missing_is_refused_in_one_line(cifar, capsys):
     path, images, folder = cifar
-    change(folder)
+    shutil.rmtree(folder)
     line = refused(capsys, path, "--data-dir", images, "--workers", 0, "--released", folder)
-    assert words in line
+    assert "CIFAR-10-C is missing: get cifar10-c from https://zenodo.org/records/2535967" in line
     assert not list(path.parent.glob("*corruption*"))
 
 
-def test_numbered_class_folders_must_be_in_order(cifar):
-    folder = cifar[2]
-    names = [f"{2 * i}" for i in range(10)]  # sorted as text: 0 10 12 ...
-    with pytest.raises(DataError, match="the class folders of cifar10 are numbers in another order"):
-        corrupted.released(folder, "cifar10", tuple(sorted(names)), 32, SCORED, None, 0)
-
-
-@pytest.fixture
-def tiny(tmp_path):
-    """A checkpoint of two classes of Tiny-ImageNet, its images, and a Tiny-ImageNet-C of three classes, nested."""
-    write_tiny(tmp_path / "images")
-    folder = tmp_path / "Tiny-ImageNet-C"
-    picture = noise(64, 64, 3)
-    for name in SCORED:
-        for severity in range(1, 6):
-            for wnid, count in (("n1", 2), ("n2", 3), ("n3", 1)):
-                inside = folder / "Tiny-ImageNet-C" / name / str(severity) / wnid
-                inside.mkdir(parents=True)
-                for i in range(count):
-                    Image.fromarray(picture + np.uint8(10 * severity + i)).save(inside / f"{i}.JPEG")
-    return untrained(tmp_path, "tiny_imagenet", 2, val_per_class=1), tmp_path / "images", folder
-
-
-def test_released_tiny_imagenet(tiny):
-    path, images, folder = tiny
-    found, arrays = run(path, images, "--released", folder)
-    assert found["source"] == "tiny-imagenet-c (released, zenodo 2536630, 5 images)"
-    assert arrays["labels"].tolist() == [0, 0, 1, 1, 1] and len(found["cases"]) == 75
+def test_released_tiny_imagenet(tmp_path):
+    """Of a checkpoint of two classes, and a set of three."""
+    write_tiny(images := tmp_path / "images")
+    path, folder = untrained(tmp_path, "tiny_imagenet", 2, val_per_class=1), write_tiny_c(tmp_path / "Tiny-ImageNet-C")
+    measured, arrays = run(path, images, "--released", folder)
+    assert measured["source"] == "tiny-imagenet-c (released, zenodo 2536630, 5 images)"
+    assert arrays["labels"].tolist() == [0, 0, 1, 1, 1] and len(measured["cases"]) == 75
     source = corrupted.released(folder, "tiny_imagenet", ("n1", "n2"), 64, SCORED, None, 0)
     stored = Image.open(folder / "Tiny-ImageNet-C/snow/4/n2/1.JPEG")
     assert np.array_equal(whole(source, "snow", 4, size=2)[3], np.asarray(stored).transpose(2, 0, 1))
     limited = corrupted.released(folder, "tiny_imagenet", ("n1", "n2"), 64, SCORED, 3, 0)
     assert len(limited.rows) == 3
     assert np.array_equal(whole(limited, "snow", 4), whole(source, "snow", 4)[limited.rows])
-
-
-@pytest.mark.parametrize(
-    "change, words",
-    [
-        (lambda f: shutil.rmtree(f / "fog"), "holds no folder fog: get tiny-imagenet-c from https://zenodo.org"),
-        (lambda f: shutil.rmtree(f / "fog/3"), "fog/3 is missing"),
-        (lambda f: shutil.rmtree(f / "fog/3/n2"), "class folder .*fog/3/n2 is missing"),
-        (lambda f: (f / "fog/3/n2/1.JPEG").unlink(), "fog/3/n2 holds 2 images and .*gaussian_noise/1/n2 3"),
-        (lambda f: [p.unlink() for p in (f / "fog/3/n1").iterdir()], "fog/3/n1 holds no images"),
-        (lambda f: (f / "fog/3/n2/1.JPEG").write_bytes(b"no"), "fog/3/n2/1.JPEG cannot be read as an image"),
-        (lambda f: Image.new("RGB", (64, 60)).save(f / "fog/3/n2/1.JPEG"), "1.JPEG is 64x60 pixels, not 64x64"),
-        (lambda f: shutil.copytree(f / "fog", f.parent / "more" / "fog"), "holds fog in .* and .*: give one of them"),
-    ],
-)
-def test_a_released_tiny_imagenet_that_is_wrong(tiny, change, words):
-    folder = tiny[2]
-    change(folder / "Tiny-ImageNet-C")
-    with pytest.raises(DataError, match=words) as caught:
-        source = corrupted.released(folder, "tiny_imagenet", ("n1", "n2"), 64, ("gaussian_noise", "fog"), None, 0)
-        whole(source, "fog", 3)
-    assert "\n" not in str(caught.value)
 
 
 # --- the command line -----------------------------------------------------------------------------------------------
@@ -553,6 +364,6 @@ IMAGES = os.environ.get("PATCHUP_DATA")
 def test_real_images(tmp_path, dataset, table, storage):
     loaded = data.load(dataset, Path(IMAGES), seed=0, val_per_class=5)
     path = untrained(tmp_path, dataset, len(loaded.classes))
-    found, arrays = run(path, IMAGES, "--limit", 4, "--no-keep")
-    assert found["setting"]["table"] == table and found["setting"]["storage"] == storage
-    assert len(found["cases"]) == 76 and arrays["labels"].shape == (4,)
+    measured, arrays = run(path, IMAGES, "--limit", 4, "--no-keep")
+    assert measured["setting"]["table"] == table and measured["setting"]["storage"] == storage
+    assert len(measured["cases"]) == 76 and arrays["labels"].shape == (4,)

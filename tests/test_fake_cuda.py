@@ -122,7 +122,7 @@ METHODS = [(method, {}) for method in regularizers.METHODS if method != "puzzlem
 
 @pytest.mark.parametrize("method, options", METHODS)
 def test_no_method_waits_for_the_device(method, options, waits):
-    assert all(found == [] for found in passes(method, waits, 12, **options))
+    assert all(waited == [] for waited in passes(method, waits, 12, **options))
 
 
 CUT, TRANSPORT = ["aten::_to_copy from cuda"], ["aten::repeat_interleave.Tensor", "aten::nonzero"]
@@ -133,7 +133,7 @@ CUT, TRANSPORT = ["aten::_to_copy from cuda"], ["aten::repeat_interleave.Tensor"
     [({}, CUT + TRANSPORT), ({"clean_lam": 1.0}, CUT + TRANSPORT), ({"transport": False}, CUT)],
 )
 def test_puzzle_mix_waits_for_its_costs_once_and_for_its_transport_twice(options, expected, waits):
-    assert all(found == expected for found in passes("puzzlemix", waits, 4, **options))
+    assert all(waited == expected for waited in passes("puzzlemix", waits, 4, **options))
 
 
 @pytest.fixture
@@ -148,8 +148,8 @@ def evaluated(waits):
 
 def test_an_evaluations_batch_does_not_wait(waits, evaluated):
     net, x, y = evaluated
-    found = metrics.outcomes(net(x), y)
-    assert {value.device for value in found.values()} == {DEVICE} and waits == []
+    waited = metrics.outcomes(net(x), y)
+    assert {value.device for value in waited.values()} == {DEVICE} and waits == []
 
 
 def test_attacks_do_not_wait_between_their_steps(waits, evaluated):

@@ -86,8 +86,8 @@ def test_a_real_process_killed_and_stopped_again_and_again(tmp_path):
     assert interrupt(parts, signal.SIGKILL, 3)[0] == -signal.SIGKILL
     assert interrupt(parts, signal.SIGKILL, 5)[0] == -signal.SIGKILL
     for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138)):
-        found, errors = interrupt(parts, number, 2)
-        assert found == status, errors
+        code, errors = interrupt(parts, number, 2)
+        assert code == status, errors
         name = signal.Signals(number).name
         assert f"train.py: stopped by {name} and saved; the same command goes on from here" in errors
         assert "Traceback" not in errors

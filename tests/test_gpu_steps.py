@@ -22,9 +22,9 @@ def trainer_of(method="none", recorder=None, **options):
     images, regularizer = random_images(recipe, 100), recipes.regularizer(recipe, 100)
     torch.manual_seed(0)
     net = recipes.network(recipe, 100)
-    found = trainer.Trainer(recipe, images, net, regularizer, torch.device("cpu"), None, recorder=recorder)
-    found.net.train()
-    return found, next(images.train.batches(4, "cpu"))
+    training = trainer.Trainer(recipe, images, net, regularizer, torch.device("cpu"), None, recorder=recorder)
+    training.net.train()
+    return training, next(images.train.batches(4, "cpu"))
 
 
 # ---- fp16 ----
@@ -44,43 +44,43 @@ def test_fp16_steps_are_fused_and_their_first_is_that_of_others():
 
 
 def test_a_first_fp16_step_that_overflows_is_skipped_and_leaves_no_garbage():
-    found, batch = trainer_of(amp="fp16")
-    before = found.weights()
-    found.scaler = torch.amp.GradScaler("cpu", init_scale=1e30)
-    found.train_step(*batch)
-    assert found.scaler.get_scale() < 1e30
-    moments = [found.optimizer.state[parameter]["momentum_buffer"] for parameter in found.net.parameters()]
+    training, batch = trainer_of(amp="fp16")
+    before = training.weights()
+    training.scaler = torch.amp.GradScaler("cpu", init_scale=1e30)
+    training.train_step(*batch)
+    assert training.scaler.get_scale() < 1e30
+    moments = [training.optimizer.state[parameter]["momentum_buffer"] for parameter in training.net.parameters()]
     assert not any(moment.any() for moment in moments)
-    parameters = dict(found.net.named_parameters())
+    parameters = dict(training.net.named_parameters())
     assert all(torch.equal(parameters[name], before[name]) for name in parameters)
 
 
 def test_an_fp16_overflow_in_the_forward_pass_is_skipped_and_training_goes_on():
-    found, (x, y) = trainer_of(amp="fp16")
-    before = found.weights()
-    found.train_step(x * 1e6, y)  # beyond 65504 after the first convolution
-    found.step = 1
-    assert not found.losses[:, 0].isfinite().any()
-    after = found.weights()
+    training, (x, y) = trainer_of(amp="fp16")
+    before = training.weights()
+    training.train_step(x * 1e6, y)  # beyond 65504 after the first convolution
+    training.step = 1
+    assert not training.losses[:, 0].isfinite().any()
+    after = training.weights()
     assert all(torch.equal(after[name], before[name]) for name in before if "num_batches_tracked" not in name)
-    found.train_step(x, y)
-    found.step = 2
-    found.require_finite()
-    assert found.losses[:, 1].isfinite().all() and min(found.mean_losses().values()) > 0
+    training.train_step(x, y)
+    training.step = 2
+    training.require_finite()
+    assert training.losses[:, 1].isfinite().all() and min(training.mean_losses().values()) > 0
 
 
 @pytest.mark.parametrize("amp, overflows, fails", [("fp16", 7, False), ("fp16", 8, True), ("off", 1, True)])
 def test_a_run_fails_after_several_overflows_in_a_row_with_fp16_after_one_without(amp, overflows, fails, tmp_path):
-    found, _ = trainer_of(amp=amp)
-    found.files = type("Files", (), {"checkpoint": tmp_path / "none"})
-    found.losses = torch.ones(2, 20)
-    found.losses[:, 3] = found.losses[:, 5 : 5 + overflows] = torch.nan if amp == "fp16" else 1
+    training, _ = trainer_of(amp=amp)
+    training.files = type("Files", (), {"checkpoint": tmp_path / "none"})
+    training.losses = torch.ones(2, 20)
+    training.losses[:, 3] = training.losses[:, 5 : 5 + overflows] = torch.nan if amp == "fp16" else 1
     if amp == "off":
-        found.losses[:, 5] = torch.inf
-    found.step = 20
+        training.losses[:, 5] = torch.inf
+    training.step = 20
     refusal = pytest.raises(RunFailed, match="the loss is not finite at step 6 of epoch 1")
     with refusal if fails else contextlib.nullcontext():
-        found.require_finite()
+        training.require_finite()
 
 
 # ---- graphs ----
@@ -88,19 +88,19 @@ def test_a_run_fails_after_several_overflows_in_a_row_with_fp16_after_one_withou
 
 @pytest.mark.parametrize("graphed", [False, True])
 def test_on_a_gpu_the_rate_is_a_float32_with_graphs_and_without(graphed):
-    found, _ = trainer_of(recorder=object() if graphed else None)
-    found.device = torch.device("cuda", 0)
+    training, _ = trainer_of(recorder=object() if graphed else None)
+    training.device = torch.device("cuda", 0)
     wanted = float(np.float32(1 / 3))
     if graphed:
-        found.optimizer.param_groups[0]["lr"] = torch.tensor(0.0)
-    found.set_learning_rate(1 / 3)
-    assert float(found.optimizer.param_groups[0]["lr"]) == wanted != 1 / 3
+        training.optimizer.param_groups[0]["lr"] = torch.tensor(0.0)
+    training.set_learning_rate(1 / 3)
+    assert float(training.optimizer.param_groups[0]["lr"]) == wanted != 1 / 3
 
 
 def test_on_a_cpu_the_rate_stays_as_it_is():
-    found, _ = trainer_of()
-    found.set_learning_rate(1 / 3)
-    assert found.optimizer.param_groups[0]["lr"] == 1 / 3
+    training, _ = trainer_of()
+    training.set_learning_rate(1 / 3)
+    assert training.optimizer.param_groups[0]["lr"] == 1 / 3
 
 
 class Replayed:
@@ -115,14 +115,14 @@ class Replayed:
 
 
 def test_a_graphed_trainer_is_gone_as_soon_as_nobody_needs_it():
-    found, batch = trainer_of(recorder=Replayed())
+    training, batch = trainer_of(recorder=Replayed())
     for _ in range(graphs.WARM_UP + 2):
-        found.train_step(*batch)
-    alive = weakref.ref(found.net)
+        training.train_step(*batch)
+    alive = weakref.ref(training.net)
     gc.collect()
     gc.disable()
     try:
-        del found
+        del training
         assert alive() is None
     finally:
         gc.enable()
@@ -169,15 +169,15 @@ def test_no_compiled_stage_is_of_unknown_sizes(monkeypatch):
 
 
 def test_ranks_ask_each_other_for_signals_at_some_steps_alone(monkeypatch):
-    found, _ = trainer_of()
-    found.world, asked = 2, []
-    found.signals = type("Signals", (), {"received": None})
+    training, _ = trainer_of()
+    training.world, asked = 2, []
+    training.signals = type("Signals", (), {"received": None})
     monkeypatch.setattr(distributed, "highest", lambda number: asked.append(number) or 0)
     for _ in range(30):
-        found.check()
+        training.check()
     assert len(asked) == 3
-    found.world = 1
-    found.check()
+    training.world = 1
+    training.check()
     assert len(asked) == 4
 
 

@@ -84,10 +84,10 @@ GRAPHED = {
 def test_graphed_steps_train_as_others_bit_for_bit(method, least):
     options = {"patchup_hard": {"prob": 0.7}, "cutmix": {"prob": 0.5}}.get(method, {})
     losses, wanted, _ = trained(method, graphed=False, steps=60, **options)
-    found_losses, found, recorder = trained(method, graphed=True, steps=60, **options)
+    graphed_losses, graphed, recorder = trained(method, graphed=True, steps=60, **options)
     assert recorder.recorded >= least and recorder.replayed > 10 * least / 2
-    assert found_losses == losses
-    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    assert graphed_losses == losses
+    assert all(torch.equal(graphed[name], wanted[name]) for name in wanted)
 
 
 @pytest.mark.parametrize(
@@ -102,15 +102,15 @@ def test_graphed_steps_train_as_others_bit_for_bit(method, least):
 )
 def test_so_do_the_methods_other_ways(method, options):
     losses, _, _ = trained(method, graphed=False, **options)
-    found, _, recorder = trained(method, graphed=True, **options)
-    assert recorder.replayed > 0 and found == losses
+    graphed, _, recorder = trained(method, graphed=True, **options)
+    assert recorder.replayed > 0 and graphed == losses
 
 
 @pytest.mark.parametrize("method, options", [("feature_cutmix", {}), ("puzzlemix", {"clean_lam": 1.0})])
 def test_what_cannot_be_recorded_is_run_from_python(method, options):
     losses, _, _ = trained(method, graphed=False, **options)
-    found, _, recorder = trained(method, graphed=True, **options)
-    assert recorder.recorded == 0 and found == losses
+    graphed, _, recorder = trained(method, graphed=True, **options)
+    assert recorder.recorded == 0 and graphed == losses
 
 
 def test_the_stand_in_would_notice_a_draw_that_stays_on_the_host():
@@ -127,11 +127,11 @@ def test_the_stand_in_would_notice_a_draw_that_stays_on_the_host():
     equal = []
     for number in range(8):
         regularizer.seed(number)
-        found = step(x, y, lambda x, y: regularizer.draw(x, y, None), lambda x: regularizer.mix(0, x))
+        graphed = step(x, y, lambda x, y: regularizer.draw(x, y, None), lambda x: regularizer.mix(0, x))
         plain = Leaky(100)
         plain.seed(number)
         plain.draw(x, y, None)
-        equal.append(torch.equal(found, plain.mix(0, x)))
+        equal.append(torch.equal(graphed, plain.mix(0, x)))
     assert equal[: graphs.WARM_UP] == [True] * graphs.WARM_UP
     assert not all(equal)
 
@@ -170,8 +170,8 @@ def stopped_and_continued(tmp_path, first, then):
 @pytest.mark.parametrize("first, then", [(True, True), (True, False), (False, True)])
 def test_a_run_goes_on_with_graphs_and_without(tmp_path, first, then):
     plain = stopped_and_continued(tmp_path / "plain", False, False)
-    found = stopped_and_continued(tmp_path / "graphed", first, then)
-    assert all(torch.equal(found[name], plain[name]) for name in plain)
+    graphed = stopped_and_continued(tmp_path / "graphed", first, then)
+    assert all(torch.equal(graphed[name], plain[name]) for name in plain)
 
 
 def test_a_graph_is_not_taken_apart(tmp_path, capsys):

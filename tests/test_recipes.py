@@ -112,10 +112,10 @@ def test_flags_and_fields_are_the_same():
     parser = __import__("train").parser()
     given = ["--dataset", "cifar10", "--model", "wrn28_10", "--method", "patchup_soft", "--layers", "1,2"]
     given += ["--block-size", "7,5", "--no-flip", "--lr", "0.2"]
-    found = recipes.overrides_of(parser.parse_args(given))
-    assert found == {"layers": (1, 2), "block_size": (7, 5), "flip": False, "lr": 0.2}
-    found |= {"layers": (0, "features.2"), "compile": True}
-    assert recipes.overrides_of(parser.parse_args(given[:6] + recipes.arguments(found))) == found
+    overrides = recipes.overrides_of(parser.parse_args(given))
+    assert overrides == {"layers": (1, 2), "block_size": (7, 5), "flip": False, "lr": 0.2}
+    overrides |= {"layers": (0, "features.2"), "compile": True}
+    assert recipes.overrides_of(parser.parse_args(given[:6] + recipes.arguments(overrides))) == overrides
 
 
 def test_unknown_fields_are_refused():

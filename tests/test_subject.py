@@ -8,13 +8,6 @@ import data
 from engine.subject import load_subject, unchanged
 
 
-@pytest.fixture
-def trained(train_tiny, tmp_path):
-    """(checkpoint, result) of a tiny run."""
-    result = train_tiny(val_per_class=2, epochs=1)
-    return tmp_path / "runs/digits/preactresnet18/none/seed0.best.pt", result
-
-
 def test_an_evaluation_must_not_change_the_network(trained):
     path, _ = trained
     subject = load_subject(path, device="cpu")

@@ -30,8 +30,8 @@ def test_metrics_equal_loops():
         index = min(math.ceil(row.max() * 15), 15)
         bins.setdefault(index, []).append((row.max(), row.argmax() == label))
     ece = sum(len(b) / 200 * abs(np.mean([c for c, _ in b]) - np.mean([r for _, r in b])) for b in bins.values())
-    found = metrics.metrics(logits, labels)
-    assert found == pytest.approx({"error": wrong / 2, "nll": nll / 200, "ece": ece, "brier": brier / 200})
+    measured = metrics.metrics(logits, labels)
+    assert measured == pytest.approx({"error": wrong / 2, "nll": nll / 200, "ece": ece, "brier": brier / 200})
 
 
 def test_top5_error_counts_labels_behind_five_others():
@@ -76,9 +76,9 @@ def test_best_epoch_is_chosen_on_validation_and_tested(train_anew, tmp_path):
     datasets, net = recipes.objects(recipe, tmp_path)
     for weights, name in ((best, "test"), (last, "last_epoch_test")):
         net.load_state_dict(weights)
-        found = metrics.metrics(*metrics.logits_of(net, datasets.test, torch.device("cpu")))
-        assert found["error"] == result[f"{name}_error"]
-        assert found["nll"] == pytest.approx(result[f"{name}_nll"], rel=1e-6)
+        measured = metrics.metrics(*metrics.logits_of(net, datasets.test, torch.device("cpu")))
+        assert measured["error"] == result[f"{name}_error"]
+        assert measured["nll"] == pytest.approx(result[f"{name}_nll"], rel=1e-6)
     net.load_state_dict(best)
     augmented = metrics.logits_of(net, datasets.val.augmented(), torch.device("cpu"), epoch=result["best_epoch"] - 1)
     assert metrics.metrics(*augmented)["error"] == result["augmented_val_error"]
