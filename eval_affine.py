@@ -13,7 +13,6 @@ if __name__ == "__main__":
     tell_interrupts()
 
 import hashlib
-import os
 import sys
 import warnings
 
@@ -84,11 +83,9 @@ def fixed_draws(path, images, seed):
 
 def save_draws(path, values):
     """Keep values at path; where that cannot be, warn, as the seed gives them again."""
-    fresh = path.with_name(f"{path.stem}.{os.getpid()}.npz")  # processes that start together write the same
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(fresh, lambda file: np.savez(file, sha256=checksum(values), **values))
-        fresh.replace(path)
+        write_whole(path, lambda file: np.savez(file, sha256=checksum(values), **values))
     except (OSError, RunFailed) as error:
         warnings.warn(f"the affine draws cannot be kept ({error}); the seed gives the same again", stacklevel=2)
 

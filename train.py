@@ -42,17 +42,18 @@ PRINTED = ("test_error", "best_epoch", "last_epoch_test_error", "test_nll", "sec
 
 def parser():
     """The command line of one run."""
-    found = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    add = found.add_argument
+    run_parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    add = run_parser.add_argument
     add("--dataset", required=True, help=", ".join(data.FACTS))
     add("--model", required=True, help=f"{', '.join(models.MODELS)}, torchvision:NAME, timm:NAME")
     add("--method", required=True, help=", ".join(regularizers.METHODS))
     add("--seed", type=int, default=0, help="decides split, initial weights, order and every draw (default 0)")
     add("--profile", type=Path, metavar="DIR", help="do not train: time and trace a few training steps, into DIR")
-    add_run_flags(found, "gets the results (default results/runs, of another recipe than the paper's results/runs-...)")
-    folders.add_tag_flag(found)
-    recipes.add_flags(found)
-    return found
+    out_help = "gets the results (default results/runs, of another recipe than the paper's results/runs-...)"
+    add_run_flags(run_parser, out_help)
+    folders.add_tag_flag(run_parser)
+    recipes.add_flags(run_parser)
+    return run_parser
 
 
 def run(

@@ -5,6 +5,7 @@ CPU (gloo), so that no GPU is waited for; what lies on GPUs travels by NCCL.
 """
 
 import contextlib
+import functools
 import os
 import sys
 from pathlib import Path
@@ -18,7 +19,11 @@ from engine.files import BadInput
 
 TORCHRUN = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_PORT")  # which say where a process stands among others
 
-_store = None  # torchrun's, which lives on when a rank dies
+
+@functools.cache
+def torchrun_store():
+    """torchrun's store, with this process' rank and the number of processes; it lives on when a rank dies."""
+    return next(rendezvous("env://"))
 
 
 def join():
@@ -26,13 +31,12 @@ def join():
 
     Raises BadInput where only a part of what torchrun sets is set.
     """
-    global _store
     if os.environ.get("WORLD_SIZE", "1") != "1":
         if odd := [name for name in TORCHRUN if not os.environ.get(name, "").isdigit()]:
             raise BadInput(f"WORLD_SIZE is set, but {odd[0]} is no number: start it by torchrun, or unset WORLD_SIZE")
-        _store, rank, size = next(rendezvous("env://"))
+        store, rank, size = torchrun_store()
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(backend, store=_store, rank=rank, world_size=size)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
 
 
 def leave():
@@ -78,13 +82,15 @@ def tell(text):
 
     They wait until it is printed, because torchrun ends all processes as soon as one has.
     """
-    if not _store:
+    if size() == 1:
         print(text, file=sys.stderr)
-    elif _store.add("tellers", 1) == 1:
+        return
+    store, *_ = torchrun_store()
+    if store.add("tellers", 1) == 1:
         print(f"\n{text}", file=sys.stderr, flush=True)  # below rank 0's progress bar
-        _store.set("told", "")
+        store.set("told", "")
     else:
-        _store.wait(["told"])
+        store.wait(["told"])
 
 
 # ---- what ranks tell each other ----
@@ -94,9 +100,9 @@ def from_rank_0(make):
     """What make() gives on rank 0, on every rank; the others do not call it."""
     if size() == 1:
         return make()
-    found = [make() if rank() == 0 else None]
-    dist.broadcast_object_list(found, src=0)
-    return found[0]
+    results = [make() if rank() == 0 else None]
+    dist.broadcast_object_list(results, src=0)
+    return results[0]
 
 
 def highest(number):

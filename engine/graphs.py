@@ -1,7 +1,7 @@
 """Training steps as CUDA graphs: the kernels of a step are recorded once and then launched together, without Python.
 
 A batch of 100 images of 32x32 keeps a GPU busy for less time than Python takes to launch its kernels. A graph repeats
-the same operations on the same memory. So there is one for every branch of a method's draw (for PatchUp the stage k);
+the same operations on the same memory. So every branch of a method's draw (for PatchUp the stage k) has a graph;
 draw itself stays outside, and the tensors that it leaves are copied to where the graph reads them. Masks are drawn
 inside, by the method's generator, which graphs know and which every step seeds anew.
 """
@@ -42,12 +42,12 @@ class GraphedStep:
             with self.record.warm_up():
                 return step(x)
         if branch not in self.recorded:
-            own = {name: tensor.clone() for name, tensor in inputs.items()}
-            state |= {name: tensor for name, tensor in own.items() if name != "x"}
-            self.recorded[branch] = own, self.record(lambda: step(own["x"]))
-        own, replay = self.recorded[branch]
+            read = {name: tensor.clone() for name, tensor in inputs.items()}
+            state |= {name: tensor for name, tensor in read.items() if name != "x"}
+            self.recorded[branch] = read, self.record(lambda: step(read["x"]))
+        read, replay = self.recorded[branch]
         for name, tensor in inputs.items():
-            own[name].copy_(tensor)
+            read[name].copy_(tensor)
         return replay()
 
 

@@ -69,13 +69,13 @@ def metrics(logits, labels):
 
     And top5_error in percent, where there are more than 5 classes.
     """
-    found = outcomes(logits, labels)
-    right = found["predicted"] == labels.to(found["predicted"].device)
+    per_image = outcomes(logits, labels)
+    right = per_image["predicted"] == labels.to(per_image["predicted"].device)
     values = {
         "error": 100 * (1 - right.double().mean()),
-        "nll": found["nll"].mean(),
-        "ece": calibration_error(found["confidence"], right),
-        "brier": found["brier"].mean(),
+        "nll": per_image["nll"].mean(),
+        "ece": calibration_error(per_image["confidence"], right),
+        "brier": per_image["brier"].mean(),
     }
     if logits.shape[1] > 5:
         among_5 = (logits.topk(5, dim=1).indices == labels[:, None]).any(dim=1).to(right.device)

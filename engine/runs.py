@@ -47,14 +47,14 @@ def require_recipe(state, expected, path, remedy):
 
     A user's own images may lie elsewhere than they did, but must be the same; files without a digest are from before.
     """
-    found, folder = state.get("recipe", {}), expected.get("images")
+    stored, folder = state.get("recipe", {}), expected.get("images")
     digest = folder and state.get("digest") and _digest(expected["dataset"], folder)
     if digest and digest != state["digest"]:
         raise BadInput(f"{path} is of other images than those in {folder}: {remedy}")
-    if digest and isinstance(found, dict):
-        found = found | {"images": folder}
-    if found != expected:
-        raise BadInput(f"{path} has another recipe ({recipes.differences(found, expected)}): {remedy}")
+    if digest and isinstance(stored, dict):
+        stored = stored | {"images": folder}
+    if stored != expected:
+        raise BadInput(f"{path} has another recipe ({recipes.differences(stored, expected)}): {remedy}")
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,4 +1,4 @@
-"""What the scripts share: the device, one epoch, evaluation, and a run that can stop at any step and go on.
+"""A training: its steps, epochs, validation and test, and how it stops at any step and goes on.
 
 Under torchrun (see distributed.py) every rank runs the same Trainer on its share of every batch; rank 0 alone writes.
 
@@ -168,15 +168,15 @@ class Trainer:
         """Validate, keep the best weights, write the epoch's line."""
         self.require_finite()
         self.show("validating")
-        found = self.evaluate(self.datasets.val, self.epoch)
-        if self.best is None or found["error"] < self.best["val_error"]:
-            self.best = {"net": self.weights(), "epoch": self.epoch + 1, "val_error": found["error"]}
+        measured = self.evaluate(self.datasets.val, self.epoch)
+        if self.best is None or measured["error"] < self.best["val_error"]:
+            self.best = {"net": self.weights(), "epoch": self.epoch + 1, "val_error": measured["error"]}
         line = {
             "format": FORMAT,
             "epoch": self.epoch + 1,
             "lr": learning_rate(self.recipe, self.epoch),
             **self.mean_losses(),
-            **{f"val_{name}": value for name, value in found.items()},
+            **{f"val_{name}": value for name, value in measured.items()},
             "seconds": round(self.total_seconds(), 3),
         }
         if self.rank == 0:
@@ -210,15 +210,15 @@ class Trainer:
         Of the best ones also augmented_val_error, on validation images augmented as the official code does.
         """
         self.show("testing")
-        found = {f"last_epoch_test_{name}": value for name, value in self.evaluate(self.datasets.test).items()}
+        tested = {f"last_epoch_test_{name}": value for name, value in self.evaluate(self.datasets.test).items()}
         last = self.weights()
         self.net.load_state_dict(self.best["net"])
         go_on = {"check": lambda: None}  # a checkpoint must not hold these weights as the last
         best = self.evaluate(self.datasets.test, **go_on)
         augmented = self.evaluate(self.datasets.val.augmented(), self.best["epoch"] - 1, **go_on)
         self.net.load_state_dict(last)
-        found |= {f"test_{name}": value for name, value in best.items()}
-        return found | {"augmented_val_error": augmented["error"]}
+        tested |= {f"test_{name}": value for name, value in best.items()}
+        return tested | {"augmented_val_error": augmented["error"]}
 
     def weights(self):
         """A copy of the network's weights and buffers."""
@@ -295,23 +295,8 @@ class Trainer:
 
         Raises BadInput if it belongs to other images or another number of processes.
         """
-        state = distributed.from_rank_0(self.files.newest_checkpoint)
-        if state:
-            if (there := state.get("processes", 1)) != self.world:
-                raise BadInput(
-                    f"{self.files.checkpoint} is to be continued by as many processes as it was started with, {there}, "
-                    f"not {self.world}: start so many, or give another --out"
-                )
-            if state["images"] != self.image_counts():
-                raise BadInput(
-                    f"{self.files.checkpoint} was trained on {state['images']} images, here are {self.image_counts()}: "
-                    "give the same --data-dir, or another --out"
-                )
-            if state.get("digest", self.datasets.digest) != self.datasets.digest:
-                raise BadInput(
-                    f"{self.files.checkpoint} was trained on other images (names, sizes or labels differ): give the "
-                    "same --data-dir, or another --out"
-                )
+        if state := distributed.from_rank_0(self.files.newest_checkpoint):
+            self.require_same_images_and_processes(state)
             self.net.load_state_dict(state["net"])
             self.optimizer.load_state_dict(state["optimizer"])
             for group in self.optimizer.param_groups:
@@ -326,6 +311,20 @@ class Trainer:
             self.files.cut_log(self.epoch)
             if self.board:
                 self.board.begin(self.total_seconds())
+
+    def require_same_images_and_processes(self, state):
+        """Raise BadInput where a checkpoint is of other images, or of another number of processes."""
+        path, processes = self.files.checkpoint, state.get("processes", 1)
+        if processes != self.world:
+            raise BadInput(
+                f"{path} is to be continued by as many processes as it was started with, {processes}, "
+                f"not {self.world}: start so many, or give another --out"
+            )
+        remedy = "give the same --data-dir, or another --out"
+        if state["images"] != self.image_counts():
+            raise BadInput(f"{path} was trained on {state['images']} images, not on {self.image_counts()}: {remedy}")
+        if state.get("digest", self.datasets.digest) != self.datasets.digest:
+            raise BadInput(f"{path} was trained on other images (names, sizes or labels differ): {remedy}")
 
     def start_momentum(self):
         """With fp16, momentum 0, which gives the same first step: a fused one that is skipped would leave garbage."""

@@ -134,10 +134,10 @@ def used(recipe):
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
-def differences(one, other):
-    """What differs between two dicts of `used`, in words."""
-    names = [name for name in FIELDS if one.get(name) != other.get(name)]
-    return ", ".join(f"{name} {one.get(name, '-')} there, {other.get(name, '-')} here" for name in names)
+def differences(stored, wanted):
+    """What differs between two dicts of `used`, in words: `lr 0.1 there, 0.2 here`."""
+    names = [name for name in FIELDS if stored.get(name) != wanted.get(name)]
+    return ", ".join(f"{name} {stored.get(name, '-')} there, {wanted.get(name, '-')} here" for name in names)
 
 
 def add_flags(parser):
@@ -157,13 +157,10 @@ def add_flags(parser):
 
 def arguments(overrides):
     """The command line's flags for fields of the recipe, a dict: ["--epochs=2", "--no-flip"]."""
-    found = []
-    for name, value in overrides.items():
-        if isinstance(value, bool):
-            found.append(flag(name) if value else flag(f"no_{name}"))
-        else:
-            found.append(f"{flag(name)}={as_text(value)}")
-    return found
+    return [
+        flag(name if value else f"no_{name}") if isinstance(value, bool) else f"{flag(name)}={as_text(value)}"
+        for name, value in overrides.items()
+    ]
 
 
 def as_text(value):

@@ -21,7 +21,7 @@ from recipes.paper import BY_DATASET, EVERYONE, method_settings, network_setting
 def resolve(dataset, model, method, seed=0, images=None, **overrides):
     """The complete Recipe of one run; overrides are fields of Recipe that shall differ from the paper.
 
-    images: where a user's own images are; left out of the recipes of other data sets.
+    images: where a user's images are; left out of the recipes of other data sets.
     Raises RecipeError for an unknown name, a field that the data set, network or method lacks, or an impossible value.
     """
     networks = (*models.MODELS, *(f"{library}:NAME" for library in models.LIBRARIES))
@@ -44,16 +44,16 @@ def resolve(dataset, model, method, seed=0, images=None, **overrides):
         raise RecipeError(str(error)) from error
     values |= network_options | EVERYONE | BY_DATASET.get(dataset, {})
     values |= _schedule_settings(dataset, model, overrides)
-    own = regularizers.hyperparameters(method)
-    for what, names in ((f"method {method}", own), (f"network {model}", network_options)):
+    parameters = regularizers.hyperparameters(method)
+    for what, names in ((f"method {method}", parameters), (f"network {model}", network_options)):
         if unnamed := [name for name in names if name not in OPTIONS]:
             raise RecipeError(f"the {what} takes {unnamed[0]}, which recipes.Recipe has no field for")
-    values |= own | method_settings(dataset, model, method, values["image_size"])
+    values |= parameters | method_settings(dataset, model, method, values["image_size"])
     for name in overrides:
         if name in values:
             continue
         if name in METHOD_OPTIONS:
-            raise RecipeError(f"{flag(name)} means nothing to the method {method}, which takes {flags(own)}")
+            raise RecipeError(f"{flag(name)} means nothing to the method {method}, which takes {flags(parameters)}")
         raise RecipeError(f"{flag(name)} means nothing to {model} on {dataset}")
     recipe = Recipe(dataset, model, method, seed, images=images if facts.custom else None, **(values | overrides))
     _check(recipe)
@@ -79,8 +79,8 @@ METHOD_OPTIONS = {name for method in regularizers.METHODS for name in regularize
 
 def applicable(method, options):
     """Those of options that are no hyper-parameters of other methods alone."""
-    own = regularizers.hyperparameters(method)
-    return {name: value for name, value in options.items() if name in own or name not in METHOD_OPTIONS}
+    parameters = regularizers.hyperparameters(method)
+    return {name: value for name, value in options.items() if name in parameters or name not in METHOD_OPTIONS}
 
 
 def unknown_name(kind, name, known):
