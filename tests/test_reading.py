@@ -115,7 +115,7 @@ def test_epochs_count_from_1_and_files_without_format_are_read_so(files):
 def test_published_records_from_before_mean_what_they_meant():
     folder = Path(__file__).parent.parent / "results/published/study/cpu"
     stored = [json.loads(line)["result"] for line in (folder / records.FILE).read_text().splitlines()]
-    read = {(run.result["method"], run.seed): run.result["best_epoch"] for run in records.read(folder)}
+    read = {(run.result["method"], run.result["seed"]): run.result["best_epoch"] for run in records.read(folder)}
     assert all("format" in run or read[run["method"], run["seed"]] == run["best_epoch"] + 1 for run in stored)
 
 
