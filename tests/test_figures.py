@@ -21,7 +21,7 @@ import recipes
 from data.corruptions import SCORED
 from engine.files import ROOT, BadInput, RunFailed
 from engine.runs import RunFiles
-from scripts.figures import charts, demo_figures
+from scripts.figures import charts, contact_sheet, demo_figures
 
 METHODS = list(charts.STYLES)
 RUN = ["dataset", "model", "method", "seed"]
@@ -247,26 +247,19 @@ def test_networks_may_have_different_stages(tmp_path, drawn):
 
 
 def test_a_sheet_holds_every_pixel_as_a_square(tmp_path):
-    rng = np.random.default_rng(0)
-    shapes = {"clean": 1, "fog": 5, "snow": 5}
-    pictures = [{name: rng.integers(0, 255, (n, 3, 8, 6), np.uint8) for name, n in shapes.items()} for _ in range(2)]
-    with pytest.raises(BadInput, match="^nothing to draw: no corrupted picture$"):
-        charts.contact_sheet([], tmp_path / "sheet")
-    text = charts.contact_sheet(pictures, tmp_path / "sheet", "Made here.")
-    assert text == "2 test images, clean and under every corruption (rows) at every severity (columns). Made here."
+    images = np.random.default_rng(0).integers(0, 255, (2, 12, 3, 8, 6), np.uint8)
+    charts.write(contact_sheet.contact_sheet(images, ("fog", "snow"), range(12)), tmp_path / "sheet", "")
     with Image.open(tmp_path / "sheet.png") as picture:
         sheet = np.asarray(picture.convert("RGB"))
     left = charts.DPI  # an inch for the names of rows
     times = (sheet.shape[1] - left) // (12 * 7)
     top = sheet.shape[0] - 2 * 9 * times
     assert times > 1
-    for row, name in enumerate(("fog", "snow")):
-        images = [image for picture in pictures for image in (*picture["clean"], *picture[name])]
-        for column, image in enumerate(images):
-            y, x = top + row * 9 * times, left + column * 7 * times
-            tile = sheet[y : y + 8 * times, x : x + 6 * times]
-            assert (tile == image.transpose(1, 2, 0).repeat(times, 0).repeat(times, 1)).all()
-            assert (sheet[y : y + 8 * times, x + 6 * times : x + 7 * times] == 255).all()
+    for row, column in np.ndindex(2, 12):
+        y, x = top + row * 9 * times, left + column * 7 * times
+        tile = sheet[y : y + 8 * times, x : x + 6 * times]
+        assert (tile == images[row, column].transpose(1, 2, 0).repeat(times, 0).repeat(times, 1)).all()
+        assert (sheet[y : y + 8 * times, x + 6 * times : x + 7 * times] == 255).all()
 
 
 # ---- files and captions ----

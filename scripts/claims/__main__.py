@@ -31,7 +31,7 @@ def derive(network, folder):
     """
     judgements, drawn = judge(network), pictures.pictures(network)
     texts = {"claims.md": page.markdown(network, judgements, drawn, folder), "claims.csv": page.csv(judgements)}
-    beside = {"tables.md": tables.markdown(network), "tables.csv": tables.csv(network)}
+    beside = tables.files(network)
     for name, (frame, draw) in drawn.items():
         beside |= {f"{name}.csv": tables.as_csv(frame), f"{name}.png": draw}
     return texts, beside, page.what_holds(network, judgements)

@@ -158,25 +158,17 @@ def circumstances(network):
         for name, value in recipe.items()
         if name != "seed" and theirs.get(name) != value
     )
+    seeds = {part: sorted({s for runs in network.cells[part,].values() for s in runs}) for part in network.rows}
+    words_of_seeds = ", ".join(f"{part} {s[0]}" + f" to {s[-1]}" * (len(s) > 1) for part, s in seeds.items() if s)
     training = sum(run.result["seconds"] for run in network.runs) / 3600
     evaluating = sum(kept["seconds"] for run in network.runs for kept in run.evaluations.values()) / 3600
     return (
         f"Differs from the paper's recipe (in brackets): {words}. {network.design.reason}\n\n"
         f"{images['train']:,} training, {images['val']:,} validation and {images['test']:,} test images. "
-        f"{len(network.runs)} of {network.wanted_runs} runs (seeds: {seeds_in_words(network)}); "
+        f"{len(network.runs)} of {network.wanted_runs} runs (seeds: {words_of_seeds}); "
         f"{training:.1f} hours of training and {evaluating:.1f} of evaluation, summed over runs, as they passed. "
         f"{environment['device']}, {environment['threads']} thread(s) a run, torch {environment['torch']}."
     )
-
-
-def seeds_in_words(network):
-    """`methods 0 to 7, size 0 to 3`: the seeds of every part."""
-    words = []
-    for part in network.rows:
-        seeds = sorted({seed for runs in network.cells[part,].values() for seed in runs})
-        if seeds:
-            words.append(f"{part} {seeds[0]}" + f" to {seeds[-1]}" * (len(seeds) > 1))
-    return ", ".join(words)
 
 
 # ---- claims.csv ----

@@ -1,7 +1,6 @@
 """The study's pictures: each a frame, which is published beside it, and a function that draws it."""
 
 import functools
-import io
 
 import numpy as np
 import pandas as pd
@@ -9,7 +8,8 @@ import pandas as pd
 import recipes
 from scripts.claims.catalogue import NONE, table2
 from scripts.claims.network import MAIN
-from scripts.figures.charts import PAGE, PRINT, Line2D, plt, styles
+from scripts.figures import charts
+from scripts.figures.charts import PAGE, PRINT, line_handles, plt, styles
 from scripts.grid.statistics import Interval, t_interval
 
 DPI = 150
@@ -32,12 +32,8 @@ def pictures(network):
 
 def png(draw):
     """What draw() draws, as PNG."""
-    buffer = io.BytesIO()
     with plt.rc_context(PRINT):
-        figure = draw()
-        figure.savefig(buffer, format="png", dpi=DPI)
-    plt.close(figure)
-    return buffer.getvalue()
+        return charts.png(draw(), DPI)
 
 
 # ---- frames ----
@@ -123,8 +119,7 @@ def draw_sizes(frame):
         axis.set_xticks(range(len(epochs)), [f"{images}\n({count} epochs)" for images, count in epochs.items()])
         axis.set(xlabel="training images a class", ylabel=label)
         axis.grid(axis="y")
-    handles = [Line2D([], [], label=recipes.printed(method), **look.line()) for method, look in looks.items()]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    figure.legend(handles=line_handles(looks), loc="outside upper center", ncols=len(looks))
     return figure
 
 

@@ -38,15 +38,13 @@ def compared(network, part, metrics):
     return comparison.compare({Cell(*place, *cell): row for cell, row in rows.items()}, metrics, frame, {}, wanted)
 
 
-def markdown(network):
-    """tables.md."""
-    texts = [comparison.markdown(comparison.Header("", title), frame) for title, frame in comparisons(network).items()]
-    return f"# The study's tables: {network.scale}, {recipes.printed(network.model)}\n\n" + "\n".join(texts)
-
-
-def csv(network):
-    """tables.csv: all comparisons below each other."""
-    return as_csv(pd.concat([frame.assign(table=title) for title, frame in comparisons(network).items()]))
+def files(network):
+    """{name: text} of tables.md, and of tables.csv with all comparisons below each other."""
+    frames = comparisons(network)
+    texts = [comparison.markdown(comparison.Header("", title), frame) for title, frame in frames.items()]
+    head = f"# The study's tables: {network.scale}, {recipes.printed(network.model)}\n\n"
+    below = pd.concat([frame.assign(table=title) for title, frame in frames.items()])
+    return {"tables.md": head + "\n".join(texts), "tables.csv": as_csv(below)}
 
 
 def as_csv(frame):

@@ -10,6 +10,7 @@ and return the caption. They raise BadInput for a table without rows, for a row 
 lacks a point that others of its network have: the mean would be over other seeds from point to point.
 """
 
+import io
 import itertools
 import math
 import string
@@ -194,46 +195,6 @@ def activation_curves(table, path, expected=None, note=""):
         return write(figure, path, caption(what, titles, table, "", expected, note))
 
 
-def contact_sheet(images, path, note=""):
-    """Every corruption of a few pictures: a row a corruption, a column a severity, and before them the clean picture.
-
-    images: for every picture (or the only one) a dict: `clean` -> uint8 [1, 3, H, W], and every
-    corruption -> uint8 [severities, 3, H, W]. A pixel of them is a square of whole pixels in the PNG.
-    """
-    pictures = [images] if isinstance(images, dict) else images
-    names = [name for name in pictures[0] if name != "clean"] if pictures else []
-    if not names:
-        raise BadInput("nothing to draw: no corrupted picture")
-    rows = [np.concatenate([picture[key] for picture in pictures for key in ("clean", name)]) for name in names]
-    canvas = tiled(np.stack(rows))
-    heads = [head for picture in pictures for head in ("clean", *range(1, len(picture[names[0]]) + 1))]
-    left, top = 1.0, 0.2  # inches for the names of rows and columns
-    room = min((TALL - top) * DPI / canvas.shape[0], (PAGE - left) * DPI / canvas.shape[1])
-    times = max(1, math.floor(room))
-    dpi = DPI * max(1, times / room)
-    canvas = canvas.repeat(times, 0).repeat(times, 1)
-    height, width = canvas.shape[0] / dpi, canvas.shape[1] / dpi
-    with plt.rc_context(PRINT | {"font.size": 7}):
-        figure = plt.figure(figsize=(left + width + 0.5 / dpi, top + height + 0.5 / dpi), dpi=dpi)
-        figure.figimage(canvas, xo=round(left * dpi))
-        inches = figure.dpi_scale_trans
-        for i, name in enumerate(names):
-            y = height * (1 - (i + 0.5) / len(names))
-            figure.text(left - 0.05, y, name.replace("_", " "), ha="right", va="center", transform=inches)
-        for i, head in enumerate(heads):
-            figure.text(left + width * (i + 0.5) / len(heads), height + 0.05, head, ha="center", transform=inches)
-        seen = "1 test image" if len(pictures) == 1 else f"{len(pictures)} test images"
-        text = f"{seen}, clean and under every corruption (rows) at every severity (columns)."
-        return write(figure, path, f"{text} {note}".strip())
-
-
-def tiled(images):
-    """One picture [R (H + 1), C (W + 1), 3] of uint8 [R, C, 3, H, W], with a white line after every row and column."""
-    framed = np.pad(images, [(0, 0)] * 3 + [(0, 1)] * 2, constant_values=255)
-    rows, columns, colors, height, width = framed.shape
-    return framed.transpose(0, 3, 1, 4, 2).reshape(rows * height, columns * width, colors)
-
-
 # ---- what they share ----
 
 
@@ -294,12 +255,17 @@ def line_panels(titles, looks, xlabel, ylabel):
         axis.grid()
     for axis in axes.flat[n:]:
         axis.axis("off")
-    handles = [Line2D([], [], label=recipes.printed(method), **look.line()) for method, look in looks.items()]
     if n < axes.size:
-        axes.flat[n].legend(handles=handles, loc="center")
+        axes.flat[n].legend(handles=line_handles(looks), loc="center")
     else:
-        figure.legend(handles=handles, loc="outside upper center", ncols=columns(len(looks), 3 if n == 1 else 5))
+        across = columns(len(looks), 3 if n == 1 else 5)
+        figure.legend(handles=line_handles(looks), loc="outside upper center", ncols=across)
     return figure, list(axes.flat[:n])
+
+
+def line_handles(looks):
+    """A legend's handles for the lines of {method: Style}, named as in print."""
+    return [Line2D([], [], label=recipes.printed(method), **look.line()) for method, look in looks.items()]
 
 
 def columns(count, most):
@@ -334,6 +300,14 @@ def methods_in_words(cells, networks):
         where = "" if len(places[method]) == len(networks) else f" ({', '.join(map(in_words, places[method]))})"
         words.append(recipes.printed(method) + where)
     return ", ".join(words)
+
+
+def png(figure, dpi="figure"):
+    """A figure as PNG, bytes; it is closed."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    plt.close(figure)
+    return buffer.getvalue()
 
 
 def save(figure, path, **options):

@@ -4,9 +4,11 @@ python -m scripts.figures.contact_sheet cifar100 --data-dir IMAGES
 """
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import data
@@ -16,6 +18,7 @@ from engine import cli
 from engine.files import ROOT
 from engine.subject import test_images
 from scripts.figures import charts
+from scripts.figures.charts import DPI, PAGE, PRINT, TALL, plt
 
 PICTURES = 2  # test images
 
@@ -41,15 +44,42 @@ def make(args):
     test = test_images(args.dataset, args.image_size, str(args.data_dir), args.workers).test.limited(PICTURES)
     source = corrupted.Generated(args.dataset, test, args.corruption_seed, args.storage, None, args.workers)
     (clean, _, _), *_ = test.pixel_batches(PICTURES)
-    pictures = [{"clean": image[None].numpy()} for image in clean]
-    for name in (*SCORED, *HELD_OUT):
+    names, rows = (*SCORED, *HELD_OUT), []
+    for name in names:
         cases = [torch.cat(list(source.batches(name, severity, PICTURES))) for severity in SEVERITIES]
-        for picture, images in zip(pictures, torch.stack(cases, 1)):
-            picture[name] = images.numpy()
+        rows.append(torch.stack([clean, *cases], 1).flatten(0, 1).numpy())  # picture by picture
     path = args.out / "figures" / f"corruptions-{args.dataset}"
-    print(charts.contact_sheet(pictures, path, note=f"Images: {source.label}."))
+    caption = f"{len(clean)} test images, clean and under every corruption (rows) at every severity (columns)."
+    with plt.rc_context(PRINT | {"font.size": 7}):
+        sheet = contact_sheet(np.stack(rows), names, ("clean", *SEVERITIES) * len(clean))
+        print(charts.write(sheet, path, f"{caption} Images: {source.label}."))
     print(f"written to {path}.png and {path}.pdf")
     return 0
+
+
+def contact_sheet(images, names, heads):
+    """A figure of images uint8 [rows, columns, 3, H, W], with the names of rows and the heads of columns.
+
+    A pixel is a square of whole pixels in the PNG; a white line ends every row and column.
+    """
+    framed = np.pad(images, [(0, 0)] * 3 + [(0, 1)] * 2, constant_values=255)
+    rows, columns, colors, height, width = framed.shape
+    canvas = framed.transpose(0, 3, 1, 4, 2).reshape(rows * height, columns * width, colors)
+    left, top = 1.0, 0.2  # inches for names and heads
+    room = min((TALL - top) * DPI / canvas.shape[0], (PAGE - left) * DPI / canvas.shape[1])
+    times = max(1, math.floor(room))
+    dpi = DPI * max(1, times / room)
+    canvas = canvas.repeat(times, 0).repeat(times, 1)
+    height, width = canvas.shape[0] / dpi, canvas.shape[1] / dpi
+    figure = plt.figure(figsize=(left + width + 0.5 / dpi, top + height + 0.5 / dpi), dpi=dpi)
+    figure.figimage(canvas, xo=round(left * dpi))
+    inches = figure.dpi_scale_trans
+    for i, name in enumerate(names):
+        y = height * (1 - (i + 0.5) / rows)
+        figure.text(left - 0.05, y, name.replace("_", " "), ha="right", va="center", transform=inches)
+    for i, head in enumerate(heads):
+        figure.text(left + width * (i + 0.5) / columns, height + 0.05, head, ha="center", transform=inches)
+    return figure
 
 
 def main(arguments=None):

@@ -1,12 +1,10 @@
 """Learning curves of the report page, drawn by matplotlib."""
 
 import base64
-import io
 
 import numpy as np
 
-import recipes
-from scripts.figures.charts import PRINT, Line2D, plt, styles
+from scripts.figures.charts import PRINT, line_handles, plt, png, styles
 
 PANELS = {
     "val_error": "validation error (%)",
@@ -27,18 +25,14 @@ def panel(runs, name):
 
     runs: dicts with `method` and `lines`, those of the log; name: what of these is drawn, a key of PANELS.
     """
-    looks = {method: look.line() for method, look in styles(run["method"] for run in runs).items()}
+    looks = styles(run["method"] for run in runs)
     with plt.rc_context(PRINT | {"lines.linewidth": 0.9}):
         figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT), dpi=DPI, layout="constrained")
         for run in runs:
             values = np.array([line[name] for line in run["lines"]], dtype=float)  # NaN where it is not known
-            axes.plot(range(1, len(values) + 1), values, **looks[run["method"]], markevery=(0, len(values)))
+            axes.plot(range(1, len(values) + 1), values, **looks[run["method"]].line(), markevery=(0, len(values)))
         axes.set(xlabel="epoch", ylabel=PANELS[name])
         axes.grid()
-        handles = [Line2D([], [], label=recipes.printed(method), **look) for method, look in looks.items()]
-        figure.legend(handles=handles, loc="outside lower center", ncols=3)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png")
-        plt.close(figure)
-    data = base64.b64encode(buffer.getvalue()).decode()
+        figure.legend(handles=line_handles(looks), loc="outside lower center", ncols=3)
+        data = base64.b64encode(png(figure)).decode()
     return {"data": data, "width": round(WIDTH * SHOWN_DPI), "height": round(HEIGHT * SHOWN_DPI), "title": PANELS[name]}
