@@ -30,7 +30,7 @@ from engine.files import BadInput, make_folder, read_json
 from scripts import tables
 from scripts.claims import __main__ as claims
 from scripts.claims import records
-from scripts.claims.records import RunRecord, StudyRecords
+from scripts.claims.records import KINDS, RunRecord, StudyRecords
 from scripts.figures import diversity
 from scripts.grid import estimates, grids, launcher
 
@@ -54,13 +54,13 @@ def parser():
     return commands
 
 
-def plans_of(args, whole=False):
-    """The tables.Plans of the study; whole: whatever part of it the command line chooses."""
-    plans, overrides = [], {} if args.epochs is None else {"epochs": args.epochs}
-    for part, table in recipes.STUDIES[args.scale].items():
+def plans_of(scale, args, whole=False):
+    """{part: tables.Plan} of the study; whole: whatever part of it the command line chooses."""
+    plans, overrides = {}, {} if args.epochs is None else {"epochs": args.epochs}
+    for part, table in recipes.STUDIES[scale].items():
         models, seeds = (None, max(len(table.seeds), args.seeds or 0)) if whole else (args.models, args.seeds)
         choice = grids.Choice(models=models, seeds=seeds, overrides=overrides, out=args.out, data_dir=args.data_dir)
-        plans.append(tables.plan_of(recipes.table_name(args.scale, part), choice))
+        plans[part] = tables.plan_of(recipes.table_name(scale, part), choice)
     return plans
 
 
@@ -69,17 +69,12 @@ def plans_of(args, whole=False):
 
 def jobs_of(plans, args):
     """The Jobs of all plans, seed by seed, each run with its evaluations right after its training."""
-    evaluated = {run.files.stem for plan in plans if plan.script for run in plan.grid.runs()}
+    diverse = {run.files.stem for run in plans["activations"].grid.runs()} if "activations" in plans else ()
     jobs = [
-        with_diversity(job, args) if measures_diversity(args.scale, job) and job.files.stem in evaluated else job
-        for job in tables.jobs_of(plans, args)
+        with_diversity(job, args) if job.files.stem in diverse and job.recipe.method in diversity.METHODS else job
+        for job in tables.jobs_of(plans.values(), args)
     ]
     return sorted(jobs, key=lambda job: job.recipe.seed)  # stable: the methods' before the parts'
-
-
-def measures_diversity(scale, run):
-    """Whether the diversity of interpolated states is measured in the network of a run or job."""
-    return "activations" in recipes.DESIGNS[scale].evaluations and run.recipe.method in diversity.METHODS
 
 
 def with_diversity(job, args):
@@ -97,20 +92,20 @@ def diversity_file(files):
     return files.with_suffix("diversity") / "figures" / "figure10.json"
 
 
-def missing(jobs, plans, known, scale):
+def missing(jobs, plans, known):
     """The jobs that neither are finished nor have a record, known, of run and evaluations."""
-    evaluated = {}
-    for plan in (plan for plan in plans if plan.script):
-        for run in plan.grid.runs():
-            evaluated.setdefault(run.files.stem, []).extend(e for e in plan.evaluations if e.kind in records.KINDS)
+    evaluations = {}
+    for plan in plans.values():
+        for run in plan.grid.runs() if plan.script else ():
+            evaluations.setdefault(run.files.stem, []).extend(e for e in plan.evaluations if e.kind in KINDS)
 
-    def recorded(job):
-        record, kinds = known.of(recipes.used(job.recipe)), evaluated.get(job.files.stem, ())
-        if record is None or (kinds and measures_diversity(scale, job) and not record.diversity):
+    def is_recorded(job):
+        record = known.of(recipes.used(job.recipe))
+        if record is None or (diversity_file(job.files) in job.results and not record.diversity):
             return False
-        return all(has_evaluation(record, evaluation) for evaluation in kinds)
+        return all(has_evaluation(record, evaluation) for evaluation in evaluations.get(job.files.stem, ()))
 
-    return [job for job in jobs if not recorded(job) and not job.finished()]
+    return [job for job in jobs if not is_recorded(job) and not job.finished()]
 
 
 def has_evaluation(record, evaluation):
@@ -129,49 +124,52 @@ def print_hours(plans, jobs, known, args, out):
         torch.set_num_threads(int(launcher.places(args)[0]["OMP_NUM_THREADS"]))
     states = {job: job.files.state() for job in jobs}
     hours = estimates.hours_left(states, out / "speed.json", select_device(args.device))
-    left, counted, total = {job.files.stem: (hours[job] or 0, states[job]) for job in jobs}, set(), 0.0
+    counted, total = set(), 0.0
     print(f"{'part':12} {'runs':>5} {'left':>5}  hours")
-    for part, plan in zip(recipes.STUDIES[args.scale], plans):
-        runs = {run.files.stem for run in plan.grid.runs()} - (set() if plan.script else counted)
-        here = [left[stem] for stem in runs if stem in left]
+    for part, plan in plans.items():
+        runs = {run.files.stem for run in plan.grid.runs()}
         if plan.script:
-            kinds = {evaluation.kind for evaluation in plan.evaluations}
-            seconds = [r.evaluations[kind]["seconds"] for kind in kinds for r in known if kind in r.evaluations]
-            evaluated = sum(bool(kinds & r.evaluations.keys()) for r in known)
-            amount = len(here) * sum(seconds) / evaluated / 3600 if evaluated else float("nan")
+            left = [job for job in jobs if job.files.stem in runs]
+            amount = len(left) * hours_of_evaluation({evaluation.kind for evaluation in plan.evaluations}, known)
         else:
-            here, amount = [state for _, state in here if state.name != "finished"], sum(h for h, _ in here)
+            runs -= counted
             counted |= runs
-        total += 0 if np.isnan(amount) else amount
-        print(f"{part:12} {len(runs):5} {len(here):5}  {'not known yet' if np.isnan(amount) else f'{amount:.2f}'}")
+            left = [job for job, state in states.items() if job.files.stem in runs and state.name != "finished"]
+            amount = sum(hours[job] or 0 for job in left)
+        total += np.nan_to_num(amount)
+        print(f"{part:12} {len(runs):5} {len(left):5}  {'not known yet' if np.isnan(amount) else f'{amount:.2f}'}")
     print(f"about {total:.1f} hours of this device, one run at a time\n", flush=True)
+
+
+def hours_of_evaluation(kinds, known):
+    """The mean hours that kinds of evaluations took a run of the records; NaN where none has them."""
+    seconds = [sum(r.evaluations[kind]["seconds"] for kind in kinds & r.evaluations.keys()) for r in known]
+    return np.mean([value for value in seconds if value] or [np.nan]) / 3600
 
 
 # ---- collecting ----
 
 
-def local_records(plans, scale):
+def local_records(plans):
     """The RunRecords of the finished runs of plans. Raises BadInput where one is damaged."""
-    runs = {run.files.stem: run for plan in reversed(plans) for run in plan.grid.runs()}
-    for run in runs.values():
+    places = {}
+    for plan in plans.values():
+        for run in plan.grid.runs():
+            places.setdefault(run.files.stem, []).append((plan, run))
+    for shown in places.values():
+        run = shown[0][1]
         if result := run.files.finished():
-            evaluations = {}
-            for plan in (plan for plan in plans if plan.script):
-                if any(run.files.stem == other.files.stem for other in plan.grid.runs()):
-                    evaluations |= evaluations_of(plan, run)
+            pairs = [pair for plan, run in shown for pair in plan.records(run)]
+            kept = dict(kept_of(files, record) for files, record in pairs if record and files.evaluation.kind in KINDS)
             path = diversity_file(run.files)
             rows = read_json(path, maker="scripts/figures/illustrations.py figure10")["rows"] if path.exists() else []
-            yield RunRecord(result, evaluations, [[r["method"], r["measure"], r["mean"]] for r in rows])
+            yield RunRecord(result, kept, [[row["method"], row["measure"], row["mean"]] for row in rows])
 
 
-def evaluations_of(plan, run):
-    """{kind: what is kept} of the evaluations of a run that are done."""
-    kept = {}
-    for files, result in plan.records(run):
-        if result and result["evaluation"] in records.KINDS:
-            confidence = mean_confidence(files.images) if result["evaluation"] == "activations" else None
-            kept[result["evaluation"]] = records.evaluation(result, confidence)
-    return kept
+def kept_of(files, record):
+    """(kind, what is kept) of an evaluation that is done."""
+    kind = record["evaluation"]
+    return kind, records.evaluation(record, mean_confidence(files.images) if kind == "activations" else None)
 
 
 def mean_confidence(path):
@@ -183,42 +181,43 @@ def mean_confidence(path):
         raise BadInput(f"{path} is damaged ({error}); remove it to evaluate anew") from error
 
 
-def known_records(args, out):
-    """(the StudyRecords so far, the folder that gets them)."""
-    folder = args.records or out / "records"
-    known = StudyRecords(args.scale)
-    for place in dict.fromkeys((args.records or claims.PUBLISHED / "study" / args.scale, folder)):
+def known_records(scale, folder, given):
+    """The StudyRecords so far: those in a folder, and in the one given or else the published ones."""
+    known = StudyRecords(scale)
+    for place in dict.fromkeys((given or claims.PUBLISHED / "study" / scale, folder)):
         if (place / records.FILE).exists():
-            for record in records.read(place, args.scale):
+            for record in records.read(place, scale):
                 known.add(record, str(place / records.FILE))
-    return known, folder
+    return known
 
 
 def make(args):
     """Do what a command line asks for; 1 where a run failed."""
-    args.scale += "-quick" * args.quick
-    if args.scale not in recipes.DESIGNS:
+    scale = args.scale + "-quick" * args.quick
+    if scale not in recipes.DESIGNS:
         raise BadInput(f"--quick is for {', '.join(scale for scale in SCALES if f'{scale}-quick' in recipes.DESIGNS)}")
-    free = recipes.DESIGNS[args.scale].free
-    if args.epochs and "epochs" not in free:
-        raise BadInput(f"the epochs of the study {args.scale} are fixed: leave out --epochs")
-    plans = plans_of(args)
-    out, failed = plans[0].grid.out, []
+    is_free = "epochs" in recipes.DESIGNS[scale].free
+    if args.epochs and not is_free:
+        raise BadInput(f"the epochs of the study {scale} are fixed: leave out --epochs")
+    plans, failed = plans_of(scale, args), []
+    out = plans["methods"].grid.out
     make_folder(out)
-    known, folder = known_records(args, out)
+    folder = args.records or out / "records"
+    known = known_records(scale, folder, args.records)
     if not args.no_run:
-        args.graphs |= "epochs" in free and select_device(args.device).type == "cuda"
-        jobs = missing(jobs_of(plans, args), plans, known, args.scale)
-        if "epochs" not in free:
+        graphs = args.graphs or (is_free and select_device(args.device).type == "cuda")
+        args = argparse.Namespace(**vars(args) | {"graphs": graphs})
+        jobs = missing(jobs_of(plans, args), plans, known)
+        if not is_free:
             print_hours(plans, jobs, known, args, out)
         if args.dry_run:
             launcher.dry_run(jobs, args, out)
             return 0
         failed = launcher.launch(jobs, args)
-    for record in local_records(plans_of(args, whole=True), args.scale):
+    for record in local_records(plans_of(scale, args, whole=True)):
         known.add(record, str(out))
     if not known.runs:
-        raise BadInput(f"{out} holds no finished run of the study {args.scale}, nor has it a record")
+        raise BadInput(f"{out} holds no finished run of the study {scale}, nor has it a record")
     records.write(folder, known)
     claims.publish(folder, out)
     return 1 if failed else 0

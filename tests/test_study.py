@@ -34,31 +34,22 @@ def arguments(tmp_path, *given, scale="cpu"):
     return [scale, "--out", str(tmp_path / "out"), "--data-dir", str(tmp_path), *given]
 
 
-def parsed(tmp_path, *given, scale="cpu"):
+def planned(tmp_path, *given, scale="cpu"):
     """(arguments, plans) of a command line."""
     args = study.parser().parse_args(arguments(tmp_path, *given, scale=scale))
-    args.scale += "-quick" * args.quick
-    return args, study.plans_of(args)
-
-
-@pytest.fixture(scope="module")
-def planned(tmp_path_factory):
-    """(arguments, plans) of two seeds of the study."""
-    return parsed(tmp_path_factory.mktemp("study"), "--seeds", "2")
+    return args, study.plans_of(scale, args)
 
 
 def finish(run, error=80.0):
     """Write the result of a run as train.py would."""
     run.files.stem.parent.mkdir(parents=True, exist_ok=True)
-    result = study_records.result_of(recipes.used(run.recipe), error, error)
-    run.files.result.write_text(json.dumps(result))
-    return result
+    run.files.result.write_text(json.dumps(study_records.result_of(recipes.used(run.recipe), error, error)))
 
 
 def evaluate(plans, run, *kinds):
     """Write the records of the evaluations of a run, by default of all."""
     shown = study_records.evaluated(study_records.result_of(recipes.used(run.recipe), 80.0, 80.0))
-    for plan in (plan for plan in plans if plan.script):
+    for plan in plans.values():
         for files, _ in plan.records(run):
             kind = files.evaluation.kind
             if kind in (kinds or records.KINDS):
@@ -76,17 +67,16 @@ def measure_diversity(run):
     path.write_text(json.dumps({"rows": rows}))
 
 
-def runs_of(plans, part="methods", seed=0):
-    """{(method, variant): run} of a part."""
-    (plan,) = (plan for plan in plans if plan.grid.name == recipes.table_name("cpu", part))
-    return {run.cell[2:]: run for run in plan.grid.runs() if run.recipe.seed == seed}
+def runs_of(plans, part="methods"):
+    """{(method, variant): run of seed 0} of a part."""
+    return {run.cell[2:]: run for run in plans[part].grid.runs() if run.recipe.seed == 0}
 
 
 # ---- launching ----
 
 
-def test_jobs_come_seed_by_seed_the_methods_first_each_with_its_evaluations(planned):
-    args, plans = planned
+def test_jobs_come_seed_by_seed_the_methods_first_each_with_its_evaluations(tmp_path):
+    args, plans = planned(tmp_path, "--seeds", "2")
     jobs = study.jobs_of(plans, args)
     assert [job.recipe.seed for job in jobs] == sorted(job.recipe.seed for job in jobs)
     assert [(job.recipe.method, job.recipe.seed) for job in jobs[:9]] == [(m, 0) for m in regularizers.PAPER]
@@ -104,7 +94,7 @@ def test_a_study_launches_what_is_missing_and_says_where_one_failed(tmp_path, mo
 
     def launch(jobs, args):
         launched.extend(jobs)
-        for run in study.plans_of(args)[0].grid.runs():
+        for run in study.plans_of("cpu", args)["methods"].grid.runs():
             finish(run)
         return jobs[:1]
 
@@ -121,7 +111,7 @@ def test_a_study_launches_what_is_missing_and_says_where_one_failed(tmp_path, mo
 
 def test_all_methods_see_the_same_images_in_the_same_order_and_start_alike(tmp_path):
     """What makes runs of one seed pairs."""
-    found = {}
+    runs = {0: [], 1: []}
     for method in regularizers.PAPER:
         for seed in (0, 1):
             recipe = recipes.resolve("digits", "preactresnet18", method, seed, width=4)
@@ -129,35 +119,48 @@ def test_all_methods_see_the_same_images_in_the_same_order_and_start_alike(tmp_p
             x, y = next(datasets.train.batches(recipe.batch_size, epoch=3))
             weights = torch.cat([tensor.flatten().float() for tensor in net.state_dict().values()])
             images = [part.positions for part in (datasets.train, datasets.val, datasets.test)]
-            found.setdefault(seed, []).append((x.numpy(), y.numpy(), weights.numpy(), *images))
-    for runs in found.values():
-        for run in runs[1:]:
-            assert all(map(np.array_equal, run, runs[0]))
-    assert not np.array_equal(found[0][0][3], found[1][0][3])  # another seed, another split
+            runs[seed].append((x.numpy(), y.numpy(), weights.numpy(), *images))
+    for first, *others in runs.values():
+        assert all(all(map(np.array_equal, first, other)) for other in others)
+    assert not np.array_equal(runs[0][0][3], runs[1][0][3])  # another seed, another split
 
 
-def test_gpu_minutes_takes_its_epochs_and_no_other_study_does(tmp_path, capsys):
-    _, plans = parsed(tmp_path, "--epochs", "60", scale="gpu-minutes")
-    assert [plan.grid.name for plan in plans] == [
-        "study_gpu-minutes",
-        *(f"study_gpu-minutes_{e}" for e in ("affine", "fgsm")),
-    ]
-    runs = plans[0].grid.runs()
+def test_gpu_minutes_takes_its_epochs(tmp_path):
+    _, plans = planned(tmp_path, "--epochs", "60", scale="gpu-minutes")
+    assert list(plans) == ["methods", "affine", "fgsm"]
+    runs = plans["methods"].grid.runs()
     methods = ["none", "manifold_mixup", "cutmix", "patchup_soft", "patchup_hard"]
     assert [(run.recipe.method, run.recipe.seed) for run in runs] == [(m, s) for s in (0, 1) for m in methods]
     first = runs[0].recipe
     assert (first.epochs, first.width, first.schedule, first.criterion, first.amp) == (60, 64, "cosine", "ce", "bf16")
-    assert parsed(tmp_path, scale="gpu-minutes")[1][0].grid.runs()[0].recipe.epochs == 80
-    assert study.main(arguments(tmp_path, "--epochs", "60", "--no-run")) == 2
-    assert "leave out --epochs" in capsys.readouterr().err
-    assert study.main(arguments(tmp_path, "--quick", "--no-run", scale="gpu")) == 2
-    assert "--quick is for cpu, gpu-minutes" in capsys.readouterr().err
+    assert planned(tmp_path, scale="gpu-minutes")[1]["methods"].grid.runs()[0].recipe.epochs == 80
+
+
+@pytest.mark.parametrize(
+    "scale, given, words",
+    [
+        ("cpu", ["--epochs", "60"], "the epochs of the study cpu are fixed: leave out --epochs"),
+        ("gpu", ["--quick"], "--quick is for cpu, gpu-minutes"),
+        ("cpu", ["--models", "wrn28_10"], "study_cpu: unknown model 'wrn28_10'"),
+        ("cpu", ["--seeds", "1"], "holds no finished run"),
+        ("cpu", ["--lr", "3"], "unrecognized arguments: --lr 3"),  # a study is of its own recipe and methods
+        ("cpu", ["--methods", "none"], "unrecognized arguments: --methods none"),
+        ("cpu", ["--recipe-tag", "x"], "unrecognized arguments: --recipe-tag x"),
+    ],
+)
+def test_what_cannot_be_is_one_line(tmp_path, capsys, monkeypatch, scale, given, words):
+    monkeypatch.chdir(tmp_path)
+    try:
+        status = study.main(arguments(tmp_path, "--no-run", *given, scale=scale))
+    except SystemExit as stopped:
+        status = stopped.code
+    error = capsys.readouterr().err
+    assert status == 2 and words in error and error.count("\n") == 1 and not (tmp_path / "out/records").exists()
 
 
 def test_quick_is_small_and_has_a_folder_of_its_own(tmp_path):
     args = study.parser().parse_args(["cpu", "--quick", "--data-dir", str(tmp_path)])
-    args.scale += "-quick"
-    runs = study.plans_of(args)[0].grid.runs()
+    runs = study.plans_of("cpu-quick", args)["methods"].grid.runs()
     assert {run.recipe.epochs for run in runs} == {10} and {run.recipe.seed for run in runs} == {0, 1}
     assert runs[0].files.out.parent.name == "cpu-quick"
 
@@ -166,24 +169,24 @@ def test_quick_is_small_and_has_a_folder_of_its_own(tmp_path):
 
 
 def test_what_is_there_is_collected(tmp_path):
-    args, plans = parsed(tmp_path, "--seeds", "1")
+    args, plans = planned(tmp_path, "--seeds", "1")
     hard, part = runs_of(plans)["patchup_hard", ""], runs_of(plans, "parts")["patchup_hard", "L1"]
     finish(hard), finish(part)
     evaluate(plans, hard, "affine", "activations")
     measure_diversity(hard)
     assert study.main(arguments(tmp_path, "--no-run")) == 0
-    found = {record.result["recipe"]["loss_terms"]: record for record in records.read(tmp_path / "out/records")}
-    assert found["both"].evaluations["affine"]["cases"]["rotate_20"]["error"] == 85.0
-    assert found["both"].evaluations["activations"]["confidence"] == 25.0
-    assert found["both"].evaluations["activations"]["magnitude"]["conv1"] == 10.0
-    assert found["both"].diversity == [["patchup_hard", "dimensions", 3.5]]
-    assert found["first"].evaluations == {} and len(found) == 2
+    both, first = records.read(tmp_path / "out/records")  # in the tables' order
+    assert both.evaluations["affine"]["cases"]["rotate_20"]["error"] == 85.0
+    assert both.evaluations["activations"]["confidence"] == 25.0
+    assert both.evaluations["activations"]["magnitude"]["conv1"] == 10.0
+    assert both.diversity == [["patchup_hard", "dimensions", 3.5]]
+    assert first.result["recipe"]["loss_terms"] == "first" and first.evaluations == {}
     assert (tmp_path / "out/claims.md").exists() and (tmp_path / "out/records/tables.md").exists()
 
 
 def test_a_fresh_machine_goes_on_from_the_records(tmp_path, monkeypatch):
     """Records count as runs with their evaluations, in the published folder and in one that is given."""
-    args, plans = parsed(tmp_path / "a", "--seeds", "1")
+    args, plans = planned(tmp_path / "a", "--seeds", "1")
     methods = runs_of(plans)
     for method in ("none", "cutmix", "patchup_soft", "patchup_hard"):
         finish(methods[method, ""])
@@ -207,12 +210,12 @@ def test_a_fresh_machine_goes_on_from_the_records(tmp_path, monkeypatch):
     records.write(tmp_path / "other/study/cpu", records.read(kept))
     assert study.main(arguments(tmp_path / "c", "--seeds", "1")) == 0
     assert [job.recipe for job in launched[1]] == [job.recipe for job in launched[0]]
-    assert study.main(arguments(tmp_path / "d", "--seeds", "1", "--records", str(tmp_path / "new"), "--no-run")) == 2
+    assert study.main(arguments(tmp_path / "d", "--records", str(tmp_path / "new"), "--no-run")) == 2, "it begins anew"
 
 
 def test_records_and_runs_are_merged(tmp_path):
     """A run of here replaces its record unless that has more evaluations; all others stay."""
-    args, plans = parsed(tmp_path, "--seeds", "1")
+    args, plans = planned(tmp_path, "--seeds", "1")
     methods = runs_of(plans)
     known = StudyRecords("cpu")
     for method in ("none", "mixup", "cutmix"):
@@ -229,48 +232,32 @@ def test_records_and_runs_are_merged(tmp_path):
 
 
 def test_records_of_another_recipe_or_setting_do_not_count(tmp_path, capsys):
-    args, plans = parsed(tmp_path, "--seeds", "1")
+    _, plans = planned(tmp_path, "--seeds", "1")
     run = runs_of(plans)["none", ""]
     finish(run), evaluate(plans, run)
     assert study.main(arguments(tmp_path, "--no-run")) == 0
     path = tmp_path / "out/records" / records.FILE
     line = json.loads(path.read_text())
+    args, plans = planned(tmp_path / "elsewhere", "--seeds", "1")
     job = next(job for job in study.jobs_of(plans, args) if job.recipe == run.recipe)
-    elsewhere, elsewhere_plans = parsed(tmp_path / "b", "--seeds", "1")
-    job = next(job for job in study.jobs_of(elsewhere_plans, elsewhere) if job.recipe == run.recipe)
-    assert study.missing([job], elsewhere_plans, records.read(path.parent), "cpu") == []
+    assert study.missing([job], plans, records.read(path.parent)) == []
     line["evaluations"]["affine"]["setting"]["limit"] = 4000
     path.write_text(json.dumps(line))
-    assert study.missing([job], elsewhere_plans, records.read(path.parent), "cpu") == [job]
+    assert study.missing([job], plans, records.read(path.parent)) == [job]
     line["result"]["recipe"]["epochs"] = 74
     path.write_text(json.dumps(line))
     assert study.main(arguments(tmp_path, "--no-run")) == 2
     assert "line 1: none, seed 0, has another recipe than the study cpu (epochs 74 there, 75" in capsys.readouterr().err
 
 
-def test_without_any_run_and_with_a_damaged_one(tmp_path, capsys):
-    given = arguments(tmp_path, "--no-run", "--seeds", "1")
-    assert study.main(given) == 2
-    assert "holds no finished run" in capsys.readouterr().err
-    _, plans = parsed(tmp_path, "--seeds", "1")
+def test_a_damaged_run_is_named_and_an_evaluation_without_its_images_is_made_again(tmp_path, capsys):
+    _, plans = planned(tmp_path, "--seeds", "1")
     run = runs_of(plans)["none", ""]
-    finish(run)
-    evaluate(plans, run, "activations")
+    finish(run), evaluate(plans, run, "activations")
     run.files.last.with_name("seed0.last.activations.npz").write_bytes(b"PK")
-    assert "activations" not in next(study.local_records(plans, "cpu")).evaluations, "it is to be evaluated again"
+    assert "activations" not in next(study.local_records(plans)).evaluations
     run.files.result.write_text("{")
-    assert study.main(given) == 2
+    assert study.main(arguments(tmp_path, "--no-run", "--seeds", "1")) == 2
     error = capsys.readouterr().err
     assert "seed0.json is not a result of train.py" in error and error.count("\n") == 1
     assert not (tmp_path / "out/records").exists()
-
-
-@pytest.mark.parametrize("flag", [("--lr", "3"), ("--methods", "none"), ("--recipe-tag", "x")])
-def test_a_study_is_of_its_own_recipe_and_methods(tmp_path, flag):
-    with pytest.raises(SystemExit, match="2"):
-        study.main(arguments(tmp_path, *flag))
-
-
-def test_a_network_that_a_study_lacks_is_named(tmp_path, capsys):
-    assert study.main(arguments(tmp_path, "--models", "wrn28_10", "--no-run")) == 2
-    assert "study_cpu: unknown model 'wrn28_10'" in capsys.readouterr().err
