@@ -16,7 +16,6 @@ import recipes
 from engine import files
 from eval_activations import Activations
 from scripts.figures import evaluated
-from scripts.figures.evaluated import channels
 from tests.table_grids import grid_of
 
 STAGES = ["conv1", "layer1", "layer2", "layer3", "layer4"]
@@ -139,26 +138,6 @@ def test_stages_of_the_other_networks(model, measure):
     assert magnitudes == {f"{stage}/magnitude": shape[0] for stage, shape in zip(STAGES, shapes)}
 
 
-def test_curves_are_a_row_a_channel_sorted_within_stage_and_run():
-    def made(method, seed, **stages):
-        run = {"dataset": "cifar100", "model": "wrn28_10", "method": method, "seed": seed}
-        return run | {"curves": stages}
-
-    both = {"magnitude": [3.0, 1.0], "relu": [2.0, 0.5]}
-    official = {"magnitude": [1.0, -4.0, -5.0]}
-    table = channels([made("none", 0, conv1=both, layer1=official), made("cutmix", 2, conv1=both)])
-    columns = ["dataset", "model", "method", "seed", "stage", "channel_rank", "magnitude", "relu"]
-    assert list(table.columns) == columns and len(table) == 7
-    part = table[(table.method == "cutmix") & (table.seed == 2)]
-    assert part[["stage", "channel_rank", "magnitude", "relu"]].values.tolist() == [
-        ["conv1", 1, 3.0, 2.0],
-        ["conv1", 2, 1.0, 0.5],
-    ]
-    signed = table[table.stage == "layer1"]
-    assert signed.magnitude.tolist() == [1.0, -4.0, -5.0] and signed.relu.isna().all()
-    assert channels([]).empty
-
-
 SMALL = ["--width", 4, "--epochs", 1, "--train-per-class", 4, "--batch-size", 20]
 
 
@@ -180,16 +159,17 @@ def test_a_table_is_printed_and_drawn(tmp_path, capsys, monkeypatch, evaluated_d
     assert "Mean over 2 seeds" in caption.read_text() and "50 test images" in caption.read_text()
 
 
-def test_figure_6_shows_two_of_the_stages(tmp_path, monkeypatch):
+def test_drawn_are_the_channels_in_order_and_in_figure_6_two_of_the_stages(tmp_path, monkeypatch):
     drawn = {}
-    monkeypatch.setattr(evaluated.charts, "activation_curves", lambda table, path, *_: drawn.update({path: table}))
-    run = {"dataset": "cifar100", "model": "wrn28_10", "method": "none", "seed": 0, "images": 9}
-    curves = {stage: {"magnitude": [1.0]} for stage in STAGES[:4]}
-    records = [run | {"setting": {"official": False}, "curves": curves}]
+    monkeypatch.setattr(evaluated.charts, "activation_curves", lambda table, path, *_: drawn.update({path.name: table}))
+    run = {"dataset": "cifar100", "model": "wrn28_10", "method": "none", "images": 9, "setting": {"official": False}}
+    curves = {stage: {"magnitude": [3.0, -1.0]} for stage in STAGES[:4]}
+    records = [run | {"seed": seed, "curves": curves} for seed in (0, 2)]
     for name in ("figure6", "figure14"):
         evaluated.draw(Activations(official=False), records, grid_of(tmp_path, name), name)
-    drawn = {path.name: list(table.stage) for path, table in drawn.items()}
-    assert drawn == {"figure6": ["layer1", "layer2"], "figure14": STAGES[:4]}
+    for name, stages in (("figure6", ["layer1", "layer2"]), ("figure14", STAGES[:4])):
+        rows = drawn[name][["seed", "stage", "channel_rank", "magnitude"]].values.tolist()
+        assert rows == [[s, stage, *point] for s in (0, 2) for stage in stages for point in ((1, 3.0), (2, -1.0))]
 
 
 def test_real_images(real_checkpoint, tmp_path):

@@ -4,6 +4,7 @@ import pandas as pd
 
 from engine.files import make_folder
 from scripts.figures import charts
+from scripts.figures.charts import RUN
 from scripts.grid.evaluated import frame
 
 FIGURE_STAGES = {"figure6": ("layer1", "layer2")}  # of activations, for a figure that shows some of them
@@ -11,7 +12,6 @@ NOTES = {  # of activations, by --official
     False: "Mean of |a| over all positions of {} test images.",
     True: "As the official script: sums over the positions of the first image of every 100, divided by {}.",
 }
-RUN = ("dataset", "model", "method", "seed")
 
 
 def draw(evaluation, records, grid, name):
@@ -53,7 +53,12 @@ def accuracy_curves(records, path, grid, note):
 
 def activation_curves(records, path, grid, note):
     """The sorted magnitudes of the channels, stage by stage."""
-    rows = channels(records)
+    rows = pd.DataFrame(
+        {name: record[name] for name in RUN} | {"stage": stage, "channel_rank": rank, "magnitude": magnitude}
+        for record in records
+        for stage, measures in record["curves"].items()
+        for rank, magnitude in enumerate(measures["magnitude"], 1)
+    )
     if stages := FIGURE_STAGES.get(grid.name):
         rows = rows[rows.stage.isin(stages)]
     measure = NOTES[records[0]["setting"]["official"]].format(in_words(records))
@@ -66,22 +71,6 @@ PICTURES = {  # by kind of evaluation
     "fgsm": accuracy_curves,
     "activations": activation_curves,
 }
-
-
-def channels(records):
-    """The sorted magnitudes of all channels, from records of activations, a row a channel.
-
-    Columns: dataset, model, method, seed, stage (conv1, layer1, ...), channel_rank (from 1), magnitude and relu, each
-    in descending order for itself; relu is NaN for --official.
-    """
-    parts = []
-    for record in records:
-        for stage, measures in record["curves"].items():
-            part = pd.DataFrame(measures, columns=["magnitude", "relu"], dtype=float)
-            part.insert(0, "channel_rank", range(1, len(part) + 1))
-            parts.append(part.assign(**{name: record[name] for name in RUN}, stage=stage))
-    order = [*RUN, "stage", "channel_rank", "magnitude", "relu"]
-    return pd.concat(parts, ignore_index=True)[order] if parts else pd.DataFrame(columns=order)
 
 
 def in_words(records):
