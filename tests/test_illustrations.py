@@ -59,7 +59,7 @@ def test_the_mask_is_the_one_that_mixes_and_its_seeds_make_it(scene, method):
     assert torch.equal(mixed[0][mask], h[0][mask])
     altered = lam * h[0] + (1 - lam) * h[1]
     assert torch.allclose(mixed[0][~mask], altered[~mask], atol=1e-5)
-    seeds = scenes.seeds_of(scene, method, key, LAYER, h, x, y)
+    seeds = scenes.seeds_of(scene, method, draws, key)
     assert torch.equal(block_mask(seeds[None], 7)[0], mask)
     wanted = adjusted_gamma(draws.regularizer.gamma, 7, *h.shape[2:])
     assert seeds.float().mean().item() == pytest.approx(wanted, rel=0.5)

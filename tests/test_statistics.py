@@ -29,9 +29,9 @@ def test_a_balanced_table_gives_the_two_way_analysis_of_variance():
     model = AdditiveModel(values)
     difference = y[3].mean() - y[0].mean()
     assert model.degrees == 12 and model.deviation == pytest.approx(deviation)
-    found = model.contrast({3: 1, 0: -1})
-    assert found[:3] == pytest.approx((difference, difference - half, difference + half))
-    assert found.p == pytest.approx(2 * stats.t.sf(abs(difference) / (deviation * math.sqrt(2 / 5)), 12))
+    interval = model.contrast({3: 1, 0: -1})
+    assert interval[:3] == pytest.approx((difference, difference - half, difference + half))
+    assert interval.p == pytest.approx(2 * stats.t.sf(abs(difference) / (deviation * math.sqrt(2 / 5)), 12))
     mean = model.mean(2)
     assert mean.mean == pytest.approx(y[2].mean())
     assert mean.high - mean.mean == pytest.approx(stats.t.ppf(0.975, 12) * deviation / math.sqrt(5))
@@ -52,9 +52,9 @@ def test_an_unbalanced_table_is_solved_by_least_squares():
     deviation = math.sqrt(((y - x @ beta) ** 2).sum() / degrees)
     weights = np.array([1, -1, -1, 1, 0, 0, 0, 0])
     middle, error = weights @ beta, deviation * math.sqrt(weights @ gram @ weights)
-    found = AdditiveModel(values).contrast({0: 1, 1: -1, 2: -1, 3: 1})
+    interval = AdditiveModel(values).contrast({0: 1, 1: -1, 2: -1, 3: 1})
     half = stats.t.ppf(0.975, degrees) * error
-    assert found[:3] == pytest.approx((middle, middle - half, middle + half))
+    assert interval[:3] == pytest.approx((middle, middle - half, middle + half))
     unfair = np.mean(list(values[0].values())) - np.mean(list(values[1].values()))
     assert AdditiveModel(values).contrast({0: 1, 1: -1}).mean != pytest.approx(unfair)  # seeds are not balanced
 
@@ -92,10 +92,10 @@ def test_levene_notices_one_restless_cell():
 
 def test_the_paired_interval_is_students():
     values = {"a": {0: 3.0, 1: 4.5, 2: 3.5, 7: 9.0}, "b": {0: 1.0, 1: 1.5, 2: 2.5, 3: 4.0}}
-    found, seeds = statistics.paired(values, {"a": 1, "b": -1})
+    interval, seeds = statistics.paired(values, {"a": 1, "b": -1})
     expected = stats.ttest_1samp([2.0, 3.0, 1.0], 0)
-    assert seeds == [0, 1, 2] and found.p == pytest.approx(expected.pvalue)
-    assert found[1:3] == pytest.approx(tuple(expected.confidence_interval(0.95)))
+    assert seeds == [0, 1, 2] and interval.p == pytest.approx(expected.pvalue)
+    assert interval[1:3] == pytest.approx(tuple(expected.confidence_interval(0.95)))
     assert statistics.paired(values, {"a": 1, "c": -1})[1] == []
     two, _ = statistics.paired({"a": {0: 3.0, 1: 4.5}, "b": {0: 1.0, 1: 1.5}}, {"a": 1, "b": -1})
     assert two[1:3] == pytest.approx(tuple(stats.ttest_1samp([2.0, 3.0], 0).confidence_interval(0.95)))
@@ -105,12 +105,12 @@ def test_the_paired_interval_is_students():
 
 def test_welch_equals_scipys():
     first, second = (22.1, 0.36, 5), (20.0, 0.18, 7)
-    found = statistics.welch([(1, *first), (-1, *second)])
+    interval = statistics.welch([(1, *first), (-1, *second)])
     expected = stats.ttest_ind_from_stats(*first, *second, equal_var=False)
-    assert found.p == pytest.approx(expected.pvalue) and found.mean == pytest.approx(2.1)
+    assert interval.p == pytest.approx(expected.pvalue) and interval.mean == pytest.approx(2.1)
     u, v = 0.36**2 / 5, 0.18**2 / 7
     degrees = (u + v) ** 2 / (u**2 / 4 + v**2 / 6)
-    assert found.high - found.mean == pytest.approx(stats.t.ppf(0.975, degrees) * math.sqrt(u + v))
+    assert interval.high - interval.mean == pytest.approx(stats.t.ppf(0.975, degrees) * math.sqrt(u + v))
     table6 = statistics.welch([(1, 16.02, 0.358, 5), (-1, 16.79, 0.457, 5)])
     assert [round(value, 2) for value in table6[:3]] == [-0.77, -1.37, -0.17]
     assert math.isnan(statistics.welch([(1, 23.7, math.nan, 1), (-1, 20.0, 0.1, 5)]).low)

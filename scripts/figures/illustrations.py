@@ -300,7 +300,7 @@ def figure9(scene, k, path):
         for method, part in zip(methods, np.split(row, len(methods))):
             draws = scene.draws(method, layer, x, y, h)
             key = next(draws.paired(scene.keys(layer)))
-            mask, seeds = draws.mask(key), seeds_of(scene, method, key, layer, h, x, y)
+            mask, seeds = draws.mask(key), seeds_of(scene, method, draws, key)
             for channel, axis in enumerate(part):
                 show_mask(axis, mask[channel].numpy(), f"{100 * (1 - mask[channel].float().mean()):.0f} %")
                 axis.scatter(*np.nonzero(seeds[channel].numpy())[::-1], s=3.5, color=MARK, linewidths=0)

@@ -121,14 +121,14 @@ def class_names(classes, folder):
     return [words.get(name, name).partition(",")[0].replace("_", " ") for name in classes]
 
 
-def seeds_of(scene, method, key, k, h, x, y):
-    """Where the blocks of the first sample's mask are centred, bool [C, H, W], for PatchUp as in the paper.
+def seeds_of(scene, method, draws, key):
+    """Where the blocks of draws.mask(key) are centred, bool [C, H, W], for PatchUp as in the paper.
 
     Blocks of one feature, altered with equation 2's probability by the same draw, are the seeds themselves.
     """
-    paper = scene.regularizer(method, k)
+    paper, k, h = draws.regularizer, draws.k, draws.h
     gamma = adjusted_gamma(paper.gamma, paper.block_size_at(k), *h.shape[2:])
-    return ~scene.draws(method, k, x, y, h, block_size=1, gamma=gamma).mask(key)
+    return ~scene.draws(method, k, draws.x, draws.y, h, block_size=1, gamma=gamma).mask(key)
 
 
 def clearest(h):
