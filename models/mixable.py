@@ -55,7 +55,8 @@ class Mixable(OpenNet):
     def forward(self, x, mix=None):
         """Logits [B, num_classes] of images x [B, 3, H, W]; mix(k, h) -> h may replace the input of every stage.
 
-        Raises ValueError where a layer does not run exactly once, or takes something else than one [B, C, H, W].
+        Raises ValueError where a layer does not run exactly once, takes something else than one [B, C, H, W], or is
+        to be run again in the backward pass by torch.utils.checkpoint.
         """
         if mix is None:
             return self.net(x)
