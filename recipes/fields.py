@@ -171,8 +171,8 @@ def as_text(value):
 def takes(name, value):
     """Whether a field's flag can give the value, in this type: what a file says is checked as a command line is."""
     parse = OPTIONS[name]["parse"]
-    if parse is bool or isinstance(value, bool):
-        return parse is bool and isinstance(value, bool)
+    if parse is bool:
+        return isinstance(value, bool)
     try:
         parsed = parse(as_text(value))
     except (ValueError, argparse.ArgumentTypeError):
