@@ -6,11 +6,10 @@ An epsilon is a text, as "8/255" or "0.25", which names it in every record; stre
 FGSM (Figures 5 and 13) follows the paper's official code; Table 5's attacks are Foolbox's (Rauber et al., 2018), which
 Table 5 names.
 
-The strongest attack here is PGD with restarts on two losses, in place of Auto-PGD (Croce and Hein, 2020), of which no
-library would do: torchattacks 3.5 (2023) pins requests to 2.25; adv-lib 0.2 needs visdom, which does not install on
-Python 3.11; pyautoattack 0.2 (2024) is an unofficial copy of the authors' code, of 42 MB; adversarial-robustness-
-toolbox 1.20 draws its starts from NumPy's global generator for those images of a batch that resist so far, and keeps
-the last step, not the best.
+The strongest attack is PGD with restarts on two losses. It stands in for Auto-PGD (Croce and Hein, 2020), which no
+library offers in a usable form: torchattacks 3.5 pins requests to 2.25; adv-lib 0.2 needs visdom, which does not
+install on Python 3.11; pyautoattack 0.2 is an unofficial copy of 42 MB; adversarial-robustness-toolbox 1.20 draws its
+starts from NumPy's global generator and keeps the last step instead of the best.
 It is as strong: of 169 CIFAR-100 images that a PreActResNet18 of width 16 classifies rightly, 88 resist it at 1/255 and
 49 at 2/255, as many as resist the authors' APGD on cross-entropy and on DLR, 100 steps each, together. PGD of 40 steps
 on cross-entropy alone leaves 97 and 54, however often it is restarted.

@@ -31,7 +31,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3)
 def select_device(name):
     """The torch device for `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; a GPU's with its number.
 
-    Under torchrun every process of a node has its own GPU. `auto` warns where it takes the CPU though a GPU is here.
+    Under torchrun every process of a node has its own GPU. `auto` warns where it takes the CPU beside a GPU.
     Raises BadInput where there is no such device, or a GPU that this torch has no kernels for.
     """
     asked = name
@@ -61,7 +61,7 @@ def select_device(name):
 
 
 def unused_gpu():
-    """Why torch cannot use the NVIDIA GPU whose driver is here, in a few words; None where it can, or none is here."""
+    """Why torch cannot use this machine's NVIDIA GPU, in a few words; None where it can, or no driver is loaded."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     if hidden or torch.cuda.is_available() or not any(path.exists() for path in DRIVER):
         return None
@@ -170,7 +170,7 @@ def peak_memory(device):
 
 
 def set_up_backends(device, deterministic):
-    """Freed memory is kept on a CPU. On a GPU TF32, and cuDNN's autotuner, or for bit-equal repetition deterministic
+    """On a CPU keep freed memory; on a GPU use TF32, and cuDNN's autotuner or, for bit-equal repetition, deterministic
     algorithms alone.
     """
     if device.type == "cpu":

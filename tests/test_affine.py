@@ -1,6 +1,5 @@
 """The affine test sets: pixels equal to Pillow's and torchvision's, the authors' geometry, the draws; the script."""
 
-import json
 import math
 
 import numpy as np
@@ -13,6 +12,7 @@ import eval_affine
 from data import affine
 from engine import files
 from engine.subject import load_subject
+from tests.trainings import record
 
 
 def random_images(rng, count, height, width):
@@ -135,13 +135,6 @@ def evaluate(tmp_path, *given, data_dir=None):
     return eval_affine.main(arguments)
 
 
-def record(tmp_path, name="affine", run="digits/preactresnet18/none/seed0"):
-    """The json and the arrays that the script left of a run."""
-    stem = tmp_path / "runs" / f"{run}.best.{name}"
-    with np.load(f"{stem}.npz") as arrays:
-        return json.loads(stem.with_name(f"{stem.name}.json").read_text()), dict(arrays)
-
-
 def test_every_image_is_deformed_by_its_draw_before_it_is_normalised(tmp_path, train_tiny):
     train_tiny(epochs=1)
     assert evaluate(tmp_path, tmp_path / "runs", "--limit", 15, "--draw-seed", 5) == 0
@@ -167,7 +160,7 @@ def test_one_draw_for_all_checkpoints_batches_and_limits(tmp_path, train_tiny, m
     monkeypatch.setattr(eval_affine.Affine, "batch", 7)
     assert evaluate(tmp_path, tmp_path / "runs", "--limit", 40) == 0
     (more, arrays), (few, limited) = record(tmp_path, "affine-limit150"), record(tmp_path, "affine-limit40")
-    other, _ = record(tmp_path, "affine-limit150", run="digits/preactresnet18/patchup_hard/seed1")
+    other, _ = record(tmp_path, "affine-limit150", "patchup_hard", 1)
     assert (more["images"], few["images"], other["images"]) == (150, 40, 150)
     assert more["draws_sha256"] == few["draws_sha256"] == other["draws_sha256"]
     both = np.isin(arrays["rows"], limited["rows"])

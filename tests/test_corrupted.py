@@ -69,7 +69,7 @@ def test_a_case_is_kept_once_it_is_whole(tmp_path, monkeypatch):
     whole(first, start=4)  # only its rest
     assert not list(tmp_path.iterdir())
     expected = whole(first)
-    assert [one.suffix for one in tmp_path.iterdir()] == [".npz"]
+    assert [file.suffix for file in tmp_path.iterdir()] == [".npz"]
     monkeypatch.setattr(corruptions, "corrupt", never)
     assert np.array_equal(whole(generated(images, tmp_path)), expected)
     assert np.array_equal(whole(generated(images, tmp_path), start=5, size=3), expected[5:])

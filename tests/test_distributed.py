@@ -82,8 +82,8 @@ def two_steps(method):
         wanted.append(mean_gradients(trainer, x, y))
         trainer.train_step(x, y)
         trainer.step += 1
-    own = trainer.regularizer.rng.random()
-    return {"weights": trainer.weights(), "taken": taken, "wanted": wanted, "own": own, "losses": trainer.losses}
+    random = trainer.regularizer.rng.random()
+    return {"weights": trainer.weights(), "taken": taken, "wanted": wanted, "random": random, "losses": trainer.losses}
 
 
 def loss_not_finite_on_rank_1():
@@ -220,27 +220,27 @@ def pair(ended, refusal):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_ranks_take_the_step_of_the_whole_batch_and_keep_equal_weights(method, pair):
-    one, other = (results["methods"][method] for results in pair[1:])
-    assert all(torch.equal(one["weights"][name], other["weights"][name]) for name in one["weights"])
-    assert len(one["taken"]) == 2
-    for taken, wanted in zip(one["taken"], one["wanted"]):
+    first, second = (results["methods"][method] for results in pair[1:])
+    assert all(torch.equal(first["weights"][name], second["weights"][name]) for name in first["weights"])
+    assert len(first["taken"]) == 2
+    for taken, wanted in zip(first["taken"], first["wanted"]):
         scale = max(gradient.abs().max() for gradient in wanted)
         assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-5 * scale) for a, b in zip(taken, wanted))
-    assert one["own"] != other["own"], "every rank has random numbers of its own"
+    assert first["random"] != second["random"], "every rank has random numbers of its own"
 
 
 def test_two_ranks_without_batch_norm_train_as_one_process(pair, tmp_path, monkeypatch):
     batch_norm_frozen(monkeypatch)
     run(resolve("none", epochs=3), tmp_path)
-    one, two = outcome(tmp_path, "none"), outcome(pair[0] / "frozen", "none")
-    assert len(one[0]) == 3
-    for line, shared in zip(one[0], two[0]):
+    alone, shared_run = outcome(tmp_path, "none"), outcome(pair[0] / "frozen", "none")
+    assert len(alone[0]) == 3
+    for line, shared in zip(alone[0], shared_run[0]):
         assert line == pytest.approx(shared, rel=1e-4, abs=1e-4)
-    names = [name for name in one[1] if "error" in name or "nll" in name]
+    names = [name for name in alone[1] if "error" in name or "nll" in name]
     assert len(names) >= 8
-    assert {n: one[1][n] for n in names} == pytest.approx({n: two[1][n] for n in names}, rel=1e-4, abs=1e-4)
-    assert all(torch.allclose(one[3][name], two[3][name], rtol=1e-3, atol=1e-5) for name in one[3])
-    assert (one[1]["processes"], two[1]["processes"]) == (1, 2)
+    assert {n: alone[1][n] for n in names} == pytest.approx({n: shared_run[1][n] for n in names}, rel=1e-4, abs=1e-4)
+    assert all(torch.allclose(alone[3][name], shared_run[3][name], rtol=1e-3, atol=1e-5) for name in alone[3])
+    assert (alone[1]["processes"], shared_run[1]["processes"]) == (1, 2)
 
 
 @pytest.mark.parametrize("count", [797, 501])

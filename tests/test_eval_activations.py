@@ -17,6 +17,7 @@ from engine import files
 from eval_activations import Activations
 from scripts.figures import evaluated
 from tests.table_grids import grid_of
+from tests.trainings import record
 
 STAGES = ["conv1", "layer1", "layer2", "layer3", "layer4"]
 RUN = "digits/preactresnet18/none/seed0"
@@ -26,13 +27,6 @@ def evaluate(tmp_path, *given, data_dir=None):
     """The exit status of eval_activations.py."""
     arguments = [*map(str, given), "--data-dir", str(data_dir or tmp_path), "--device", "cpu", "--workers", "0"]
     return eval_activations.main(arguments)
-
-
-def record(tmp_path, name="activations", run=RUN):
-    """The json and the arrays that the script left of a run."""
-    stem = tmp_path / "runs" / f"{run}.best.{name}"
-    with np.load(f"{stem}.npz") as arrays:
-        return json.loads(stem.with_name(f"{stem.name}.json").read_text()), dict(arrays)
 
 
 def outputs(path, rows):

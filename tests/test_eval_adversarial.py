@@ -1,6 +1,5 @@
 """The script end to end on a tiny checkpoint: records, what they say of clean images, remarks, skipping, bad input."""
 
-import json
 import math
 import re
 import sys
@@ -20,6 +19,7 @@ from scripts.figures import evaluated
 from scripts.grid import grids
 from scripts.grid.evaluated import paper_metric
 from tests.table_grids import grid_of
+from tests.trainings import record
 
 RUN = "digits/preactresnet18/none/seed0"
 LIMIT = 20
@@ -30,13 +30,6 @@ def evaluate(tmp_path, *given):
     """The exit status of eval_adversarial.py."""
     arguments = [str(tmp_path / "runs"), *map(str, given), "--data-dir", str(tmp_path), "--device", "cpu"]
     return eval_adversarial.main(arguments)
-
-
-def record(tmp_path, name):
-    """The json and the arrays that the script left."""
-    stem = tmp_path / "runs" / f"{RUN}.best.{name}"
-    with np.load(f"{stem}.npz") as arrays:
-        return json.loads(stem.with_name(f"{stem.name}.json").read_text()), dict(arrays)
 
 
 def errors(measured, attack):
@@ -90,8 +83,11 @@ def test_all_attacks_end_to_end(tmp_path, train_tiny, monkeypatch, capsys):
     assert 0 < clean < 100
     for kind in ("table5", "converged", "cw", "strongest"):
         assert measured[kind]["cases"]["clean"]["error"] == clean and measured[kind]["images"] == LIMIT
-        for one in ("1/255", "8/255"):
-            assert measured[kind]["cases"][f"fgsm@{one}"]["error"] == measured["fgsm"]["cases"][f"pixel@{one}"]["error"]
+        for epsilon in ("1/255", "8/255"):
+            assert (
+                measured[kind]["cases"][f"fgsm@{epsilon}"]["error"]
+                == measured["fgsm"]["cases"][f"pixel@{epsilon}"]["error"]
+            )
         for name in set(measured[kind]["setting"]) - {"limit"}:
             rising = errors(measured[kind], name)
             assert len(rising) == 5 and rising == sorted(rising) and clean <= rising[0] <= rising[-1]

@@ -171,8 +171,8 @@ def test_clean_is_the_clean_error_and_every_image_is_corrupted_by_its_row(tmp_pa
 
 def test_a_stop_in_the_middle_of_a_case_changes_nothing(tmp_path, monkeypatch, two):
     monkeypatch.setattr(eval_corruption.Corruption, "batch", 4)
-    one, other = untrained(tmp_path / "a"), untrained(tmp_path / "b")
-    measured, arrays = run(one, tmp_path / "images", "--limit", 10)
+    first, second = untrained(tmp_path / "a"), untrained(tmp_path / "b")
+    measured, arrays = run(first, tmp_path / "images", "--limit", 10)
     corrupt, calls = corruptions.corrupt, []
 
     def stopping(*given):
@@ -183,10 +183,10 @@ def test_a_stop_in_the_middle_of_a_case_changes_nothing(tmp_path, monkeypatch, t
 
     with monkeypatch.context() as patch:
         patch.setattr(corruptions, "corrupt", stopping)
-        given = [str(other), "--data-dir", str(tmp_path / "others"), "--workers", "0", "--limit", "10"]
+        given = [str(second), "--data-dir", str(tmp_path / "others"), "--workers", "0", "--limit", "10"]
         assert eval_corruption.main(given) == 128 + signal.SIGTERM
     assert len(list((tmp_path / "others/.cache/corrupted").iterdir())) == 1
-    again, same = run(other, tmp_path / "others", "--limit", 10)
+    again, same = run(second, tmp_path / "others", "--limit", 10)
     assert again["cases"] == measured["cases"]
     assert all((arrays[name] == same[name]).all() for name in (*arrays.files, *same.files))
     assert len(list((tmp_path / "others/.cache/corrupted").iterdir())) == 9  # all but the one that was begun
@@ -203,9 +203,9 @@ def test_every_corruption_end_to_end_with_the_held_out_apart(tmp_path, capsys):
     assert "corruption-held_out-limit5" in printed and "\nspatter (held out) " in printed
     assert "Images: digits-c-like (generated from the test set, 32 px table, png, seed 0)." in printed
     kept = list((tmp_path / ".cache" / "corrupted").iterdir())
-    assert len(kept) == 95 and all("5images" in one.name for one in kept)
+    assert len(kept) == 95 and all("5images" in file.name for file in kept)
     run(path, tmp_path, "--limit", 5)  # without the held-out: a record of its own
-    assert sorted(one.name for one in tmp_path.glob("*.json")) == [
+    assert sorted(file.name for file in tmp_path.glob("*.json")) == [
         "seed0.best.corruption-held_out-limit5.json",
         "seed0.best.corruption-limit5.json",
     ]
@@ -270,7 +270,7 @@ def test_released_tiny_imagenet(tmp_path):
 def test_mce_is_printed_and_not_recorded(tmp_path, capsys, two):
     path, other = untrained(tmp_path / "a"), untrained(tmp_path / "b", stem_stride=2)
     flags = ["--limit", 7]
-    one, _ = run(path, tmp_path, *flags)
+    reference_record, _ = run(path, tmp_path, *flags)
     two, _ = run(other, tmp_path, *flags)
     capsys.readouterr()
     record = tmp_path / "b" / "seed0.best.corruption-limit7.json"
@@ -279,7 +279,7 @@ def test_mce_is_printed_and_not_recorded(tmp_path, capsys, two):
         given = [str(other), "--no-run", "--limit", "7", "--reference", str(reference)]
         assert eval_corruption.main(given) == 0
         printed = capsys.readouterr().out
-        value = np.mean([100 * two["sums"][name] / one["sums"][name] for name in TWO])
+        value = np.mean([100 * two["sums"][name] / reference_record["sums"][name] for name in TWO])
         assert re.search(rf"^mCE \(of preactresnet18 No Mixup, 1 run\) +{value:.4g}$", printed, re.MULTILINE)
     assert record.read_bytes() == before
 

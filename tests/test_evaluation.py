@@ -140,8 +140,8 @@ def test_what_is_done_is_only_read(trained, monkeypatch):
 def test_one_evaluation_is_prepared_for_many_networks(trained):
     path, _ = trained
     clean = Clean(limit=5)
-    one, other = (clean.on(load_subject(path, device="cpu", limit=limit)) for limit in (5, 9))
-    assert (len(one.rows), len(other.rows)) == (5, 9) and not hasattr(clean, "rows")
+    first, second = (clean.on(load_subject(path, device="cpu", limit=limit)) for limit in (5, 9))
+    assert (len(first.rows), len(second.rows)) == (5, 9) and not hasattr(clean, "rows")
 
 
 def test_other_settings_have_files_of_their_own(trained):

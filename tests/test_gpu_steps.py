@@ -35,11 +35,11 @@ def test_fp16_steps_are_fused_and_their_first_is_that_of_others():
     scaled, _ = trainer_of(amp="fp16")
     assert scaled.optimizer.defaults["fused"]
     gradients = [torch.randn_like(parameter) for parameter in plain.net.parameters()]
-    for one in (plain, scaled):
+    for trained in (plain, scaled):
         for _ in range(2):
-            for parameter, gradient in zip(one.net.parameters(), gradients):
+            for parameter, gradient in zip(trained.net.parameters(), gradients):
                 parameter.grad = gradient.clone()
-            one.optimizer.step()
+            trained.optimizer.step()
     assert all(torch.equal(a, b) for a, b in zip(plain.net.parameters(), scaled.net.parameters()))
 
 

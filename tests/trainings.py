@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import recipes
@@ -28,6 +29,13 @@ def outcome(folder, method="none", seed=0):
         for name in ("seconds", "images_per_second", "peak_memory_mib", "environment"):
             entry.pop(name, None)
     return lines, result, *(load_checkpoint(f"{stem}.{name}.pt")["net"] for name in ("best", "last"))
+
+
+def record(folder, evaluation, method="none", seed=0):
+    """The record of an evaluation of a run's best weights, and its arrays."""
+    stem = folder / f"runs/{STEM.format(method, seed)}.best.{evaluation}"
+    with np.load(f"{stem}.npz") as arrays:
+        return json.loads(Path(f"{stem}.json").read_text()), dict(arrays)
 
 
 def assert_same_outcome(first, second):
