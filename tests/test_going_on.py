@@ -128,13 +128,10 @@ def test_unfinished_with_another_recipe_is_refused(unfinished, train_anew):
     assert unfinished.checkpoint.read_bytes() == before
 
 
-@pytest.mark.parametrize("damage", ["truncated", "garbage", "empty", "bit flip"])
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(damage, unfinished, train_anew, tmp_path):
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(unfinished, train_anew, tmp_path):
+    """See test_reading.py for other damage."""
     whole = unfinished.checkpoint.read_bytes()
-    middle = len(whole) // 2
-    flipped = whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]
-    bad = {"truncated": whole[:middle], "garbage": b"not a checkpoint", "empty": b"", "bit flip": flipped}[damage]
-    unfinished.checkpoint.write_bytes(bad)
+    unfinished.checkpoint.write_bytes(whole[: len(whole) // 2])
     with pytest.warns(UserWarning, match="checkpoint.pt is damaged .* going on from the one before it"):
         train_anew()
     train_anew(out=tmp_path / "whole")

@@ -12,19 +12,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import recipes
 from engine import distributed, graphs, trainer
 from engine.files import RunFailed
-from scripts.bench.timing import random_images
+from tests.trainers import random_trainer
 
 
 def trainer_of(method="none", recorder=None, **options):
     """A Trainer of a tiny network on random images, and its first batch."""
     options = {"width": 4, "batch_size": 4, "lr": 0.01} | options
     recipe = recipes.resolve("cifar100", "preactresnet18", method, **options)
-    images, regularizer = random_images(recipe, 100), recipes.regularizer(recipe, 100)
-    torch.manual_seed(0)
-    net = recipes.network(recipe, 100)
-    training = trainer.Trainer(recipe, images, net, regularizer, torch.device("cpu"), None, recorder=recorder)
-    training.net.train()
-    return training, next(images.train.batches(4, "cpu"))
+    training = random_trainer(recipe, recorder=recorder)
+    return training, next(training.datasets.train.batches(4, "cpu"))
 
 
 # ---- fp16 ----
@@ -88,7 +84,7 @@ def test_a_run_fails_after_several_overflows_in_a_row_with_fp16_after_one_withou
 
 @pytest.mark.parametrize("graphed", [False, True])
 def test_on_a_gpu_the_rate_is_a_float32_with_graphs_and_without(graphed):
-    training, _ = trainer_of(recorder=object() if graphed else None)
+    training, _ = trainer_of(recorder=Replayed if graphed else None)
     training.device = torch.device("cuda", 0)
     wanted = float(np.float32(1 / 3))
     if graphed:
@@ -106,6 +102,9 @@ def test_on_a_cpu_the_rate_stays_as_it_is():
 class Replayed:
     """Stands in for a graphs.Recorder, which keeps a graph but not the function that it recorded."""
 
+    def __init__(self, regularizer):
+        pass
+
     def warm_up(self):
         return contextlib.nullcontext()
 
@@ -115,7 +114,7 @@ class Replayed:
 
 
 def test_a_graphed_trainer_is_gone_as_soon_as_nobody_needs_it():
-    training, batch = trainer_of(recorder=Replayed())
+    training, batch = trainer_of(recorder=Replayed)
     for _ in range(graphs.WARM_UP + 2):
         training.train_step(*batch)
     alive = weakref.ref(training.net)

@@ -12,8 +12,7 @@ from engine import graphs
 from engine.files import BadInput
 from engine.runs import RunFiles
 from engine.signals import StopSignals
-from engine.trainer import Trainer
-from scripts.bench.timing import random_images
+from tests.trainers import random_trainer
 
 
 class Frozen:
@@ -49,22 +48,15 @@ class Frozen:
 def trained(method, graphed, steps=24, **options):
     """The weights after some steps of tiny batches, one of them smaller, and the stand-in for the recorder."""
     recipe = recipes.resolve("cifar100", "preactresnet18", method, batch_size=4, width=4, lr=0.01, **options)
-    images = random_images(recipe, 100)
-    regularizer = recipes.regularizer(recipe, 100)
-    torch.manual_seed(0)
-    net = recipes.network(recipe, 100)
-    recorder = Frozen(regularizer) if graphed else None
-    trainer = Trainer(recipe, images, net, regularizer, torch.device("cpu"), files=None, recorder=recorder)
-    trainer.net.train()
-    losses = []
+    trainer, losses = random_trainer(recipe, recorder=Frozen if graphed else None), []
     for epoch in range(steps // 3):
         trainer.epoch, trainer.step = epoch, 0
-        for x, y in images.train.batches(4, "cpu", epoch=epoch):
+        for x, y in trainer.datasets.train.batches(4, "cpu", epoch=epoch):
             short = slice(2 if epoch % 4 == 3 else 4)
             trainer.train_step(x[short], y[short])
             losses.append(trainer.losses[:, trainer.step].tolist())
             trainer.step += 1
-    return losses, trainer.net.state_dict(), recorder
+    return losses, trainer.net.state_dict(), trainer.graphed and trainer.graphed.record
 
 
 GRAPHED = {
@@ -145,14 +137,10 @@ def test_graphs_need_a_gpu(tmp_path):
 def stopped_and_continued(tmp_path, first, then):
     """The weights after two epochs, stopped after one; first, then: whether the parts are graphed."""
     recipe = recipes.resolve("digits", "preactresnet18", "patchup_soft", width=4, epochs=2, batch_size=4)
-    images = random_images(recipe, 10)
+    files = RunFiles(tmp_path, recipe)
+    files.stem.parent.mkdir(parents=True, exist_ok=True)
     for graphed in (first, then):
-        regularizer = recipes.regularizer(recipe, 10)
-        torch.manual_seed(0)
-        net, files = recipes.network(recipe, 10), RunFiles(tmp_path, recipe)
-        files.stem.parent.mkdir(parents=True, exist_ok=True)
-        recorder = Frozen(regularizer) if graphed else None
-        trainer = Trainer(recipe, images, net, regularizer, torch.device("cpu"), files, quiet=True, recorder=recorder)
+        trainer = random_trainer(recipe, 10, files, Frozen if graphed else None)
         trainer.resume()
         trainer.signals = StopSignals()
         trainer.bar = trainer.progress()
@@ -164,7 +152,7 @@ def stopped_and_continued(tmp_path, first, then):
         trainer.set_learning_rate(0.125)
         if graphed:
             assert rates == {id(group["lr"]) for group in trainer.optimizer.param_groups}
-    return net.state_dict()
+    return trainer.net.state_dict()
 
 
 @pytest.mark.parametrize("first, then", [(True, True), (True, False), (False, True)])

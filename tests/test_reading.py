@@ -146,12 +146,16 @@ def test_what_lies_in_a_files_place_is_named(kind, files):
                 read()
 
 
-def test_any_flipped_bit_of_the_newest_checkpoint_falls_back_to_the_one_before(files):
+def test_from_any_damage_of_the_newest_checkpoint_it_falls_back_to_the_one_before(files):
     state = {"format": FORMAT, "net": {"weight": torch.ones(3)}, "optimizer": {}, "epoch": 1}
     files.save_checkpoint(state)
     files.save_checkpoint(state | {"epoch": 2})
     whole = files.checkpoint.read_bytes()
     assert files.newest_checkpoint()["epoch"] == 2
+    for content in (b"", b"not a checkpoint", whole[: len(whole) // 2]):
+        files.checkpoint.write_bytes(content)
+        with pytest.warns(UserWarning, match="is damaged or no checkpoint"):
+            assert files.newest_checkpoint()["epoch"] == 1
     for position in range(0, len(whole), 29):  # headers, pickle, tensors, directory
         damaged = bytearray(whole)
         damaged[position] ^= 0x10
