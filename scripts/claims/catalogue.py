@@ -83,7 +83,7 @@ PLACES = {"whole": "random_k", **{f"k={k}": f"k={k}_only" for k in (1, 2, 3)}}  
 PLACES |= {"mask_k=0": "PatchUp_mask_also_at_k=0"}
 
 
-def printed(table, place, *metrics, variant="", factor=1):
+def paper_cells(table, place, *metrics, variant="", factor=1):
     """{(method, variant): (mean, standard deviation, runs)} of a table of the paper, times a factor.
 
     place: data set and network; metrics: names in results/paper, whose mean it is. A mean of several gets the mean
@@ -100,12 +100,12 @@ def printed(table, place, *metrics, variant="", factor=1):
 
 def table2(model):
     """The test errors of a network on CIFAR-100."""
-    return printed("table2", ("cifar100", model), "test_error")
+    return paper_cells("table2", ("cifar100", model), "test_error")
 
 
 def table4(*sets):
     """The mean test errors on affine sets."""
-    return printed("table4", ("cifar100", "preactresnet34"), *(f"test_error@{name}" for name in sets))
+    return paper_cells("table4", ("cifar100", "preactresnet34"), *(f"test_error@{name}" for name in sets))
 
 
 def by_mean(methods, paper):
@@ -132,7 +132,7 @@ def catalogue(network):
 
 def on_clean_images(network):
     """Claims 1, 2 and 16."""
-    errors, losses = table2(network.model), printed("table1", TINY, "test_loss_nll")
+    errors, losses = table2(network.model), paper_cells("table1", TINY, "test_loss_nll")
     longer = [(method, f"epochs={network.design.longer}") for method in (HARD, SOFT, CUTMIX, NONE)]
     yield Claim(
         1,
@@ -157,8 +157,8 @@ def on_fewer_images(sizes):
     """Claim 2; sizes: variants, as `10x375`, that with the fewest images a class first."""
     (few, _, _), (many, _, _) = (size.partition("x") for size in (sizes[0], sizes[-1]))
     weights = {(SOFT, sizes[0]): 1, (HARD, sizes[0]): -1, (SOFT, sizes[-1]): -1, (HARD, sizes[-1]): 1}
-    paper = printed("table1", TINY, "test_error", variant=sizes[0])
-    paper |= printed("table2", CIFAR, "test_error", variant=sizes[-1])
+    paper = paper_cells("table1", TINY, "test_error", variant=sizes[0])
+    paper |= paper_cells("table2", CIFAR, "test_error", variant=sizes[-1])
     words = f"(Soft - Hard) with {few} images a class - (Soft - Hard) with {many}"
     two = ((SOFT, HARD), (SOFT, NONE), (HARD, NONE), (MANIFOLD, NONE), (CUTMIX, NONE))
     return Claim(
@@ -176,9 +176,9 @@ def on_parts():
     """Claims 4, 5 and 6: what Hard PatchUp is made of."""
     terms, places = {}, table2(WRN)
     for variant, name in TERMS.items():
-        terms |= printed("table6", CIFAR, f"val_error@loss={name}", variant=variant)
+        terms |= paper_cells("table6", CIFAR, f"val_error@loss={name}", variant=variant)
     for variant, name in PLACES.items():
-        places |= printed("table7", CIFAR, f"test_error@{name}", variant=variant)
+        places |= paper_cells("table7", CIFAR, f"test_error@{name}", variant=variant)
     yield Claim(
         4,
         "Hard PatchUp's loss L1 + L2 gives a lower error than either term",
@@ -241,7 +241,7 @@ def on_robustness(network):
         "Corrupted here, not the released images, and of CIFAR-100; against the methods that the paper compares.",
     )
     accuracies = (f"robust_accuracy_fraction@{attack}" for attack in FOOLBOX)
-    attacked = printed("table5", TINY, *accuracies, factor=100)
+    attacked = paper_cells("table5", TINY, *accuracies, factor=100)
     yield Claim(
         11,
         "Soft PatchUp is among the most robust to DeepFool, DDN, Carlini-Wagner and PGD, more so than Hard",

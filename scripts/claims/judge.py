@@ -122,7 +122,7 @@ def finding(network, contrast):
     seeds = {cell: len(values.get(cell, ())) for cell in cells}
     wanted = {cell: network.wanted(cell, measure) for cell in cells}
     best = None if MEASURES[measure].needs else network.additive(measure + BEST, group).contrast(contrast.weights)
-    printed = paper.keys() >= set(cells)
+    in_paper = paper.keys() >= set(cells)
     return Finding(
         contrast,
         contrast.words or " - ".join(network.row(cell).label for cell in cells),
@@ -132,7 +132,7 @@ def finding(network, contrast):
         model.contrast(contrast.weights),
         statistics.paired(values, contrast.weights)[0],
         best,
-        statistics.welch([(w, *paper[cell]) for cell, w in contrast.weights.items()]) if printed else None,
+        statistics.welch([(w, *paper[cell]) for cell, w in contrast.weights.items()]) if in_paper else None,
         model.unequal,
     )
 
