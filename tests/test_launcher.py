@@ -143,6 +143,14 @@ def test_flags_that_cannot_be_together_are_refused(count, flags, message, gpus):
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize("text", ["0", "-1", "two", "4,2", "1.5"])
+def test_threads_that_are_no_number_are_refused(text, gpus, monkeypatch):
+    gpus(0)
+    monkeypatch.setenv("OMP_NUM_THREADS", text)
+    with pytest.raises(BadInput, match=f"OMP_NUM_THREADS must be a number of threads, not '{text}'"):
+        places()
+
+
 def test_several_gpus_train_a_run_by_torchrun_and_evaluate_it_without():
     commands = ("train", ("--seed", "1")), ("eval_affine", ("x.pt",))
     assert with_torchrun(commands, 1) == commands

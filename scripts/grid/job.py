@@ -6,6 +6,7 @@ python -m scripts.grid.job '[["train", ["--dataset", "digits", ...]]]'       # w
 import contextlib
 import importlib
 import json
+import os
 import re
 import shlex
 import signal
@@ -18,7 +19,7 @@ from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 import recipes
-from engine.files import ROOT, RunFailed, write_whole
+from engine.files import ROOT, BadInput, RunFailed, write_whole
 from engine.runs import RunFiles
 
 END_LINES = 10  # of the output of a failed run, shown
@@ -64,6 +65,14 @@ class Job:
 
 
 # ---- doing it ----
+
+
+def threads(count):
+    """The threads of each process of a run, a text: OMP_NUM_THREADS, or else count. Raises BadInput for no number."""
+    text = os.environ.get("OMP_NUM_THREADS") or str(max(1, count))
+    if not text.isdecimal() or int(text) == 0:
+        raise BadInput(f"OMP_NUM_THREADS must be a number of threads, not {text!r}: set another, or none")
+    return text
 
 
 def with_torchrun(commands, processes):

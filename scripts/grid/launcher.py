@@ -22,7 +22,7 @@ from engine.device import require_kernels, select_device
 from engine.files import BadInput, Locked, make_folder
 from engine.signals import Stopped, StopSignals
 from scripts.grid import estimates, slurm
-from scripts.grid.job import note_failure, perform, report, with_torchrun
+from scripts.grid.job import note_failure, perform, report, threads, with_torchrun
 from scripts.grid.status import Status
 
 POLL_SECONDS = 0.2
@@ -121,9 +121,9 @@ def places(args):
         runs = f"--jobs {args.jobs} with " if args.jobs else ""
         raise BadInput(f"{runs}--gpus-per-run {each} takes more GPUs than --device {args.device} has here, {len(gpus)}")
     count = args.jobs or len(groups) * share or max(1, cores() // each)
-    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores() // (count * each)))
+    shared = {"OMP_NUM_THREADS": threads(cores() // (count * each))}
     names = [",".join(groups[i % len(groups)]) if groups else "" for i in range(count)]
-    return [{"OMP_NUM_THREADS": threads} | ({"CUDA_VISIBLE_DEVICES": name} if name else {}) for name in names]
+    return [shared | ({"CUDA_VISIBLE_DEVICES": name} if name else {}) for name in names]
 
 
 def visible_gpus(name):

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from engine.cli import require_counts
 from engine.files import ROOT, BadInput, RunFailed, locked, make_folder, write_whole
 from engine.signals import StopSignals
-from scripts.grid.job import Job, note_failure, report, with_torchrun
+from scripts.grid.job import Job, note_failure, report, threads, with_torchrun
 from scripts.grid.status import Status
 
 PROGRAMS = ("sbatch", "srun", "squeue")
@@ -272,8 +272,7 @@ def queue():
 
 def task(job, args):
     """The Task of a job."""
-    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, args.cpus // args.gpus_per_run))
-    return Task(job, {"OMP_NUM_THREADS": threads}, args.gpus_per_run)
+    return Task(job, {"OMP_NUM_THREADS": threads(args.cpus // args.gpus_per_run)}, args.gpus_per_run)
 
 
 def submit_array(tasks, folder, args):
