@@ -23,7 +23,7 @@ from engine import cli
 from engine.device import select_device, unused_gpu
 from engine.evaluation_files import EvaluationFiles
 from engine.files import NUMBER, BadInput, make_folder, read_json, write_json
-from scripts.bench import benchmark
+from scripts.bench.hours import training_hours
 from scripts.bench.timing import ROUNDS
 from scripts.figures import demo_figures
 from scripts.figures import evaluated as pictures
@@ -208,7 +208,7 @@ def measure_hours(grid, device):
         device = select_device(device)
         batch = CPU_BATCH if device.type == "cpu" else None
         place = grid.table.datasets[0], grid.table.models[0], missing, device, ROUNDS[device.type], batch
-        hours |= benchmark.training_hours(*place, **grid.table.overrides | grid.overrides)
+        hours |= training_hours(*place, **grid.table.overrides | grid.overrides)
         write_json(hours_file(grid), hours)
 
 

@@ -17,7 +17,6 @@ import data
 import recipes
 from engine.files import BadInput
 from scripts import tables
-from scripts.bench import benchmark
 from scripts.figures import demo_figures
 from scripts.grid import grids, launcher
 from tests.table_grids import TABLE2, grid_of, run_of
@@ -161,7 +160,7 @@ def test_table_8_is_timed_once_on_this_device(tmp_path, capsys, monkeypatch):
         calls.append((dataset, model, tuple(methods), batch, overrides))
         return {method: {"hours": 10.0 + len(method)} for method in methods}
 
-    monkeypatch.setattr(benchmark, "training_hours", measured)
+    monkeypatch.setattr(tables, "training_hours", measured)
     given = ["table8", "--methods", "none", "puzzlemix", "--device", "cpu", "--out", str(tmp_path)]
     for _ in range(2):
         assert tables.main(given) == 0

@@ -36,7 +36,6 @@ from engine.device import environment, select_device, set_up_backends
 from engine.files import BadInput, RunFailed, make_folder, write_json
 from engine.metrics import EVALUATION_BATCH
 from scripts.bench import hours, targets, timing
-from scripts.bench.hours import training_hours
 from scripts.bench.timing import (
     ROUNDS,
     Case,
@@ -208,7 +207,7 @@ def training(args, device, overrides):
         raise BadInput(f"--batch-size must be at least 1, not {timed_batch}")
     recipe = recipes.resolve(args.dataset, args.model, "none", **recipes.applicable("none", overrides))
     every, rounds = dict.fromkeys(("none", *args.methods)), args.rounds or ROUNDS[device.type]
-    measured = training_hours(args.dataset, args.model, every, device, rounds, timed_batch, **overrides)
+    measured = hours.training_hours(args.dataset, args.model, every, device, rounds, timed_batch, **overrides)
     print(hours.table(recipe, measured))
     return {"dataset": args.dataset, "model": args.model, "batch_size": recipe.batch_size, "methods": measured}
 
