@@ -102,8 +102,9 @@ def in_this_format(content, path):
     if version != 1:
         raise BadInput(f"{path} has format {version}, this code reads {FORMAT} at most: use a later version of it")
     content = content | {"format": FORMAT}
-    for name in content.keys() & {"epoch", "best_epoch"}:
-        content[name] += 1
+    for name in ("epoch", "best_epoch"):
+        if content.get(name) is not None:
+            content[name] += 1
     if content.get("best"):
         content["best"] = content["best"] | {"epoch": content["best"]["epoch"] + 1}
     if "losses" in content:

@@ -91,20 +91,21 @@ def test_which_cards_a_build_serves(capability, build, serves):
     assert device.has_kernels(capability, build) == serves
 
 
-def test_a_card_that_the_build_lacks_is_refused_with_the_mend(card):
-    card((7, 0))
+@pytest.mark.parametrize(
+    "capability, build, mend",
+    [
+        ((7, 0), "2.14", "REQUIREMENTS=requirements-v100.txt bash scripts/setup.sh"),
+        ((6, 0), "2.10", "install torch==2.7.1 torchvision==0.22.1, the last that has it"),
+        ((13, 0), "2.10", "install a newer torch"),
+    ],
+)
+def test_a_card_that_the_build_lacks_is_refused_with_the_mend_for_it(card, capability, build, mend):
+    card(capability, build)
     with pytest.raises(BadInput) as refusal:
         device.select_device("auto")
-    text = str(refusal.value)
-    assert "Tesla V100 (compute capability 7.0)" in text and "sm_75 sm_80" in text and torch.__version__ in text
-    assert text.endswith(": REQUIREMENTS=requirements-v100.txt bash scripts/setup.sh")
-
-
-@pytest.mark.parametrize("capability, mend", [((6, 0), "torch==2.7.1 torchvision==0.22.1"), ((13, 0), "a newer torch")])
-def test_the_mend_goes_by_the_card(card, capability, mend):
-    card(capability, "2.10")
-    with pytest.raises(BadInput, match=mend):
-        device.select_device("cuda")
+    text, name = str(refusal.value), "Tesla V100" if capability[0] == 7 else "H100"
+    assert f"torch {torch.__version__} is not built for {name} (compute capability {capability[0]}.0)" in text
+    assert text.endswith(f", but for {' '.join(BUILDS[build])}: {mend}")
 
 
 def test_auto_says_loudly_that_it_takes_the_cpu_where_a_driver_is_here(driver):

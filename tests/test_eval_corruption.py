@@ -65,7 +65,11 @@ def subject_of(path, root):
 
 def refused(capsys, *given):
     """The one line of a command that must exit with status 2."""
-    assert eval_corruption.main([str(part) for part in given]) == 2
+    try:
+        status = eval_corruption.main([str(part) for part in given])
+    except SystemExit as stopped:
+        status = stopped.code
+    assert status == 2
     errors = capsys.readouterr().err
     line = errors.split("\r")[-1].strip()  # what progress bars leave before it is overwritten on a screen
     assert "\n" not in line and "Traceback" not in errors, errors
@@ -305,6 +309,8 @@ def test_references_that_are_none(tmp_path, capsys, two):
 @pytest.mark.parametrize(
     "given, words",
     [
+        ("--storage bmp", "argument --storage: invalid choice: 'bmp'"),
+        ("--corruption-seed one", "argument --corruption-seed: invalid int value: 'one'"),
         ("--corruption-seed -1", "--corruption-seed must be at least 0, not -1"),
         ("--released there --storage png", "--storage is about generated images and means nothing with --released"),
         ("--released there --corruption-seed 2", "--corruption-seed is about generated images"),
@@ -316,13 +322,6 @@ def test_flags_that_are_refused(tmp_path, capsys, given, words):
     path = untrained(tmp_path)
     assert words in refused(capsys, path, "--data-dir", tmp_path, *given.split())
     assert not list(tmp_path.glob("*.json"))
-
-
-@pytest.mark.parametrize("flags", [["--storage", "bmp"], ["--corruption-seed", "one"]])
-def test_impossible_values_are_refused_by_the_parser(capsys, flags):
-    with pytest.raises(SystemExit) as stopped:
-        eval_corruption.main(["x.best.pt", *flags])
-    assert stopped.value.code == 2 and capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_table_is_written_and_drawn(tmp_path, two, evaluated_demo):

@@ -107,6 +107,8 @@ def test_epochs_count_from_1_and_files_without_format_are_read_so(files):
     for entry in ({"best_epoch": 0}, {"format": 2, "best_epoch": 1}):
         files.result.write_text(json.dumps({"recipe": recipe} | entry))
         assert files.finished() == {"recipe": recipe, "format": 2, "best_epoch": 1}
+    files.result.write_text(json.dumps({"recipe": recipe, "best_epoch": None}))
+    assert files.finished()["best_epoch"] is None
     lines = [{"epoch": 0}, {"epoch": 1}, {"format": 2, "epoch": 3}]
     files.log.write_text("".join(json.dumps({"val_error": 5.0, "seconds": 1} | line) + "\n" for line in lines))
     assert [line["epoch"] for line in files.logged()] == [1, 2, 3], "a run may go on with code that counts from 1"
