@@ -74,6 +74,7 @@ def changes(recipe, overrides, **base):
     return {name: value for name, value in overrides.items() if name in free or getattr(theirs, name) != value}
 
 
+COUNTS = ("train_per_class", "val_per_class", "image_size", "width", "stem_stride", "epochs", "batch_size")
 METHOD_OPTIONS = {name for method in regularizers.METHODS for name in regularizers.hyperparameters(method)}
 
 
@@ -120,28 +121,24 @@ def _schedule_settings(dataset, model, overrides):
 
 def _check(recipe):
     """Raise RecipeError where a value is impossible; of the network and the method see _check_fit."""
-    for name in ("train_per_class", "val_per_class", "image_size", "width", "stem_stride", "epochs", "batch_size"):
-        value, most = getattr(recipe, name), LARGEST.get(name, LARGEST_COUNT)
-        if value is not NOT_GIVEN and not 1 <= value <= most:
+    for name, value in vars(recipe).items():
+        if value is NOT_GIVEN:
+            continue
+        most, choices = LARGEST.get(name, LARGEST_COUNT), OPTIONS.get(name, {}).get("choices", (value,))
+        if name in COUNTS and not 1 <= value <= most:
             raise RecipeError(f"{flag(name)} must be at {'least 1' if value < 1 else f'most {most}'}, not {value}")
-    for name in ("lr", "lr_decay"):
-        value = getattr(recipe, name)
-        if value is not NOT_GIVEN and not 0 < value < float("inf"):
+        if name in ("lr", "lr_decay") and not 0 < value < float("inf"):
             raise RecipeError(f"{flag(name)} must be above 0, not {value}")
+        if name in ("seed", "weight_decay", "padding") and not 0 <= value < float("inf"):
+            raise RecipeError(f"{flag(name)} must be at least 0, not {value}")
+        if value not in choices:
+            raise RecipeError(f"{flag(name)} must be one of {', '.join(choices)}, not {value!r}")
     if not 0 < recipe.momentum < 1:
         raise RecipeError(f"--momentum must lie in (0, 1), not {recipe.momentum}")
     if recipe.seed >= 2**63:
         raise RecipeError(f"--seed must be below 2^63, not {recipe.seed}")
-    for name in ("seed", "weight_decay", "padding"):
-        value = getattr(recipe, name)
-        if value is not NOT_GIVEN and not 0 <= value < float("inf"):
-            raise RecipeError(f"{flag(name)} must be at least 0, not {value}")
     if recipe.padding is not NOT_GIVEN and recipe.padding > recipe.image_size:
         raise RecipeError(f"--padding must be at most the images' side, {recipe.image_size}, not {recipe.padding}")
-    for name, limits in OPTIONS.items():
-        value = getattr(recipe, name)
-        if value is not NOT_GIVEN and "choices" in limits and value not in limits["choices"]:
-            raise RecipeError(f"{flag(name)} must be one of {', '.join(limits['choices'])}, not {value!r}")
     milestones = recipe.milestones or ()
     if list(milestones) != sorted(set(milestones)) or any(not 0 < m < recipe.epochs for m in milestones):
         raise RecipeError(
