@@ -213,6 +213,8 @@ def test_digits_show_every_scanned_pixel_as_a_square():
 
     loaded = data.load("digits", "nowhere", seed=0, val_per_class=20, train_per_class=30)
     assert [len(part) for part in (loaded.train, loaded.val, loaded.test)] == [300, 200, 797]
+    assert len(loaded.train.images) == len(loaded.train.labels) == 1000
+    assert len(loaded.test.images) == len(loaded.test.labels) == 797
     scans = load_digits().images
     for i, image in ((0, loaded.train.images[0]), (1000, loaded.test.images[0])):
         for c, row, column in np.ndindex(3, 32, 32):
