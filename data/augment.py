@@ -26,8 +26,7 @@ def random_box(rng, width, height, area=(0.08, 1.0), ratio=(3 / 4, 4 / 3), tries
         if 0 < w <= width and 0 < h <= height:
             left, top = rng.integers(width - w + 1), rng.integers(height - h + 1)
             return int(left), int(top), int(left + w), int(top + h)
-    w = min(width, max(1, round(height * ratio[1])))
-    h = min(height, max(1, round(width / ratio[0])))
+    w, h = min(width, round(height * ratio[1])), min(height, round(width / ratio[0]))
     left, top = (width - w) // 2, (height - h) // 2
     return left, top, left + w, top + h
 
