@@ -85,6 +85,10 @@ def test_evaluation_is_in_order_and_plain_and_augmented_validation_in_order():
     plain, augmented = small_loader(None), small_loader(VAL)
     x, y = (torch.cat(v) for v in zip(*plain.batches(10, epoch=1)))
     assert torch.equal(x, normalise(plain.images[plain.positions], MEAN, STD))
+    for given, start in (({}, 0), ({"start": 5}, 5)):
+        pixels, labels, rows = (torch.cat(v) for v in zip(*augmented.pixel_batches(10, **given)))
+        assert rows.tolist() == plain.positions[start:].tolist()
+        assert torch.equal(pixels, plain.images[rows]) and torch.equal(labels, plain.labels[rows])
     z, w = (torch.cat(v) for v in zip(*augmented.batches(10, epoch=1)))
     assert torch.equal(y, w) and not torch.equal(x, z)
     assert same(collect(augmented, epoch=1), collect(augmented, epoch=1))
@@ -105,6 +109,7 @@ def test_any_step_can_come_first_whatever_the_global_generators_hold():
     assert torch.equal(before[0], torch.get_rng_state()) and np.array_equal(before[1], np.random.get_state()[1])
     assert before[2] == random.getstate()
     assert not same(collect(loader, epoch=3), whole)
+    assert same(collect(loader), collect(loader, epoch=0, start=0, rank=0, world=1))
 
 
 @pytest.mark.parametrize("world", [2, 3, 4])
@@ -251,6 +256,7 @@ def test_imagenet_streams_the_same_batches_from_any_step_rank_and_worker(imagene
     shares = [collect(loader, 3, epoch=1, rank=r, world=2) for r in range(2)]
     assert torch.equal(whole[0][0], torch.cat([shares[0][0][0], shares[1][0][0]]))
     assert not same(collect(loader, 3, epoch=2), whole)
+    assert same(collect(loader, 3), collect(loader, 3, epoch=0, start=0, rank=0, world=1))
 
 
 def test_imagenet_evaluation_is_resize_and_centre_crop(imagenet):
@@ -265,7 +271,8 @@ def test_imagenet_evaluation_is_resize_and_centre_crop(imagenet):
     expected = torch.stack([reference(Image.open(file).convert("RGB")) for file in files])
     torch.testing.assert_close(x, expected, rtol=1e-5, atol=1e-5)
     assert y.tolist() == [0, 0, 1, 1] and len(loaded.val) == 4
-    ((pixels, *_),) = loaded.test.augmented().pixel_batches(4)  # without a change to colours or borders
+    ((pixels, labels, rows),) = loaded.test.augmented().pixel_batches(4)  # without a change to colours or borders
+    assert labels.tolist() == [0, 0, 1, 1] and rows.tolist() == [0, 1, 2, 3]
     torch.testing.assert_close(normalise(pixels, facts.mean, facts.std), expected, rtol=1e-5, atol=1e-5)
 
 

@@ -172,7 +172,7 @@ def test_workers_decode_the_same_images(tmp_path):
 
 
 def nothing(root):
-    """No images at all."""
+    """No change: alone not even a folder."""
 
 
 def tiny(change):
@@ -216,7 +216,8 @@ REFUSED = [
     ("svhn", nothing, "train_32x32.mat .* http://ufldl.stanford.edu/housenumbers/ and put it into .*/svhn, "),
     ("tiny_imagenet", nothing, "tiny-imagenet-200 is missing: get http.*tiny-imagenet-200.zip and unpack it into "),
     ("imagenet", nothing, "imagenet is missing: get the ILSVRC2012 images from https://image-net.org"),
-    ("folder", nothing, "holds neither test/ nor val/: images go to .*/train/<class>/"),
+    ("folder", nothing, "images is missing: images go to .*/train/<class>/"),
+    ("folder", lambda root: (root / "train").mkdir(), "holds neither test/ nor val/: images go to .*/train/<class>/"),
     ("mnist", nothing, "dataset must be one of cifar10, .*folder, not 'mnist'"),
     ("cifar10", lambda root: write_cifar(root, "cifar10"), "data_batch_1 is damaged or not the official file .*MD5"),
     ("cifar10", lambda root: (root / CIFAR10.filename).write_bytes(b"half"), "cifar-10-python.tar.gz is damaged"),
@@ -248,9 +249,12 @@ REFUSED = [
 
 @pytest.mark.parametrize("name, prepare, words", REFUSED)
 def test_refused_in_one_line(tmp_path, name, prepare, words):
-    prepare(tmp_path)
+    root = tmp_path / "new/images"
+    if prepare is not nothing:
+        root.mkdir(parents=True)
+        prepare(root)
     with pytest.raises(DataError, match=words) as refused:
-        load(name, tmp_path, image_size=8 if name == "folder" else None)
+        load(name, root, image_size=8 if name == "folder" else None)
     assert "\n" not in str(refused.value)
     assert not [path for path in tmp_path.rglob("*") if re.match(r"\.(download|unpacking)|.*\.(tmp|npz)$", path.name)]
 
