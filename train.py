@@ -181,7 +181,7 @@ def summary(trainer, tested):
 @distributed.only_rank_0_prints()
 def train_from(args):
     """Resolve the recipe of a command line, train it, print recipe and result; or profile it."""
-    images = str(args.data_dir.resolve())  # which a recipe needs for the user's own alone
+    images = str(args.data_dir.resolve())  # which the recipe of the data set `folder` alone holds
     given, results = overrides_of(args), ROOT / "results"
     if args.recipe_tag:
         given = folders.tagged(results, args.recipe_tag, given)

@@ -40,7 +40,7 @@ class RunFailed(Exception):
 def write_whole(path, write):
     """Let write(file) fill a binary file that appears under its name only when it is complete.
 
-    Several processes may write one path: each has an unfinished file of its own, and the last one stays. Unfinished
+    Several processes may write one path: each has its unfinished file, and the last one stays. Unfinished
     files that killed processes left in the folder are removed after a day.
 
     Raises RunFailed, and leaves what was there before, if it cannot be written (disk full, no permission).

@@ -1,10 +1,10 @@
 """Every hyper-parameter of the paper, once, with its source.
 
-The methods' own values for CIFAR are the defaults of their classes in regularizers/; everything else is here.
+The methods' values for CIFAR are the defaults of their classes in regularizers/; everything else is here.
 
     [P]  the paper                    [C]  the official code or its README
     [CM] CutMix's code                [PM] Puzzle Mix's code or README
-    [own] our choice, where no source says anything
+    [ours] our choice, where no source says anything
 """
 
 import models
@@ -17,14 +17,14 @@ EVERYONE = {
     "momentum": 0.9,  # [C]
     "weight_decay": 1e-4,  # [C]
     "criterion": "bce",  # [C]
-    "augment_val": False,  # [own]: the official code augments them
+    "augment_val": False,  # [ours]: the official code augments them
     "amp": "off",
-    "channels_last": True,  # [own]: faster, the same but for rounding; False where it may crash, see fitting.py
+    "channels_last": True,  # [ours]: faster, the same but for rounding; False where it may crash, see fitting.py
     "compile": False,
 }
 BY_DATASET = {
     "imagenet": {"batch_size": 256, "criterion": "ce"},  # [CM], which the paper follows
-    # [own]: short runs need ce, and ce a lower learning rate than bce
+    # [ours]: short runs need ce, and ce a lower learning rate than bce
     "digits": {
         "train_per_class": 10,
         "batch_size": 10,
@@ -32,17 +32,17 @@ BY_DATASET = {
         "schedule": "cosine",
         "criterion": "ce",
     },
-    "folder": {"criterion": "ce", "lr": 0.02},  # [own]: by trial, see results/published/folder
+    "folder": {"criterion": "ce", "lr": 0.02},  # [ours]: by trial, see results/published/folder
 }
 SCHEDULES = {
-    # [own]: unknown; as WRN-28-10 elsewhere. The paper's 23 hours on a V100 would suit 200 to 300 epochs better.
+    # [ours]: unknown; as WRN-28-10 elsewhere. The paper's 23 hours on a V100 would suit 200 to 300 epochs better.
     "tiny_imagenet": {"epochs": 400, "milestones": (200, 300)},
     "imagenet": {"epochs": 300, "milestones": (75, 150, 225)},  # [CM]
-    "digits": {"epochs": 25, "milestones": (12, 18)},  # [own]
+    "digits": {"epochs": 25, "milestones": (12, 18)},  # [ours]
 }
 BLOCK_SIZES = {"imagenet": 7}  # [P], of any network
 LARGE = {
-    "mixup": {"alpha": 0.2},  # [P] Table 5 for Tiny-ImageNet; ImageNet [own], here and below
+    "mixup": {"alpha": 0.2},  # [P] Table 5 for Tiny-ImageNet; ImageNet [ours], here and below
     "manifold_mixup": {"alpha": 0.2},  # [P]
     "puzzlemix": {"t_size": -1, "clean_lam": 1.0, "alpha": 0.2},  # [PM]
 }
@@ -55,7 +55,7 @@ BY_METHOD = {
         "patchup_hard": {"prob": 0.6},  # [P]
         "cutmix": {"prob": 1.0},  # [CM]
     },
-    "digits": {"cutout": {"length": 8}},  # [own]
+    "digits": {"cutout": {"length": 8}},  # [ours]
 }
 
 
@@ -64,7 +64,7 @@ def network_settings(model, image_size, stem=None):
     network, large = models.find(model), image_size >= 64
     values = {name: default for name, default in network.options.items() if name != "layers"}
     if "stem" in values:
-        values["stem"] = stem or network.stems[large]  # [own]: unknown for Tiny-ImageNet
+        values["stem"] = stem or network.stems[large]  # [ours]: unknown for Tiny-ImageNet
     if "stem_stride" in values:
         values["stem_stride"] = 2 if large else 1  # [C] for Tiny-ImageNet
     if values.get("stem") == "imagenet":
@@ -77,7 +77,7 @@ def schedule(dataset, model):
     if dataset in SMALL:
         network = models.find(model)
         return {"epochs": network.epochs, "milestones": network.milestones}
-    return SCHEDULES.get(dataset, {"epochs": 200, "milestones": (100, 150)})  # [own]
+    return SCHEDULES.get(dataset, {"epochs": 200, "milestones": (100, 150)})  # [ours]
 
 
 def sites(dataset, model):
@@ -95,5 +95,6 @@ def method_settings(dataset, model, method, image_size):
     elif method == "manifold_mixup":
         settings = {"layers": sites(dataset, model)["layers"]}
     elif method == "cutout":
-        settings = {"length": models.find(model).hole if dataset in SMALL else image_size // 2}  # [own] where not small
+        # [ours] where not small
+        settings = {"length": models.find(model).hole if dataset in SMALL else image_size // 2}
     return settings | BY_METHOD.get(dataset, {}).get(method, {})

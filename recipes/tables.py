@@ -46,16 +46,16 @@ class Table:
     title: str
     datasets: tuple
     models: tuple
-    metrics: tuple = ()  # of the runs; an evaluation brings its own
+    metrics: tuple = ()  # of the runs; an evaluation has others
     methods: tuple = regularizers.PAPER
     variants: tuple = ()  # the rows, where they are more than the methods
     seeds: tuple = (0, 1, 2, 3, 4)
     overrides: dict = field(default_factory=dict)  # what differs from the paper's recipe
     evaluation: tuple = ()  # its kind, and flags of its script, where the cells show one
     cited: tuple = ()  # methods whose numbers the paper cites: shown, not run
-    paper: tuple = ()  # files in results/paper, where they are others than the table's own
+    paper: tuple = ()  # files in results/paper, where it is not the file of this name
     remark: str = ""  # to stand below the title
-    folder: str = ""  # in results, of runs whose recipe differs from the paper's by the table's own overrides
+    folder: str = ""  # in results, of runs whose recipe differs from the paper's by these overrides
     kind: str = "runs"  # or `steps`, timed, no runs; `any` data sets, networks and methods that are named; or `demo`
 
     def __post_init__(self):
