@@ -294,9 +294,9 @@ def test_one_run_that_fails_ends_the_others_too_and_is_the_one_that_is_named(mon
     def case(recipe, device, graphs):
         if next(started) == 1:
             raise torch.OutOfMemoryError("no more memory")
-        return timing.Case(recipe, device, graphs=graphs)
+        return real(recipe, device, graphs=graphs)
 
-    started = itertools.count()
+    real, started = timing.Case, itertools.count()
     monkeypatch.setattr(timing.concurrent.futures, "ProcessPoolExecutor", threads)
     monkeypatch.setattr(timing, "Case", case)
     with pytest.raises(RunFailed, match="3 runs at once cannot be on cpu: no more memory"):
