@@ -159,9 +159,10 @@ def test_files_are_stored_whole_or_not_at_all(tmp_path, monkeypatch, capsys):
     folder = tmp_path / "deep" / "down"  # is made
     with monkeypatch.context() as patch:
         patch.setattr(np, "savez", full)
-        assert cache.load(folder, "x-1", "abc", lambda: ARRAYS, no_check) is ARRAYS and not list(folder.iterdir())
+        assert cache.load(folder, "x-1", "abc", lambda: ARRAYS, no_check) is ARRAYS
+        assert not cache.keep(folder, "x-1", "abc", ARRAYS) and not list(folder.iterdir())
     words = f"images cannot be kept in {folder} (No space left on device); they will be made again"
-    assert capsys.readouterr().err == f"warning: {words}\n"
+    assert capsys.readouterr().err == 2 * f"warning: {words}\n"
     cache.load(folder, "x-1", "abc", lambda: ARRAYS, no_check)
     assert cache.stored(folder, "x-1", "abc", no_check)["a"].tolist() == [0, 1, 2]
 

@@ -107,11 +107,11 @@ def test_what_is_passed_over_is_counted_in_one_line(photos, capsys):
         (photos / "train" / "ant" / name).write_text("no image")
     os.mkfifo(photos / "train" / "ant" / "pipe.png")
     assert len(load_folder(photos).train) == 27
-    line = capsys.readouterr().err.splitlines()[0]
-    assert line.startswith(
-        f"warning: {photos}/train: passed over what is no image by its ending or no regular file: 2 .txt, "
-    )
+    line, *bars = capsys.readouterr().err.splitlines()
+    words = "passed over what is no image by its ending or no regular file: 2 .txt, "
+    assert line.startswith(f"warning: {photos}/train: {words}")
     assert all(part in line for part in ("1 .heic", "1 without an ending", "1 not regular (pipes and the like)"))
+    assert bars[-1].strip() == "", "a progress bar stays"
 
 
 def test_a_link_to_a_folder_around_it_is_refused(photos):
