@@ -196,3 +196,8 @@ def test_moves_are_made_of_whole_blocks():
         k, m = divmod(plan[b, place].item(), 4)
         source = x[b, :, k * 3 : k * 3 + 3, m * 3 : m * 3 + 3]
         assert torch.equal(moved[b, :, i * 3 : i * 3 + 3, j * 3 : j * 3 + 3], source)
+
+
+def test_largest_divisors():
+    pairs = {(6, 2): 2, (6, 4): 3, (5, 4): 1, (8, 4): 4, (4, 8): 4, (1, 4): 1}
+    assert {pair: puzzlemix.largest_divisor(*pair) for pair in pairs} == pairs

@@ -99,6 +99,8 @@ def test_overrides_and_what_they_leave():
     assert fields(recipe, "gamma", "block_size", "layers", "alpha") == (0.25, 7, (1,), 2.0)
     assert "length" not in recipes.used(recipe)
     assert resolve("tiny_imagenet", "resnet101", "none", stem="cifar").stem_stride == 2
+    assert recipes.applicable("none", {"epochs": 2, "alpha": 1.0}) == {"epochs": 2}
+    assert recipes.applicable("mixup", {"epochs": 2, "alpha": 1.0, "gamma": 0.5}) == {"epochs": 2, "alpha": 1.0}
 
 
 def test_regularizers_get_the_recipes_values():
@@ -135,6 +137,7 @@ def test_a_new_method_whose_arguments_have_no_field_is_refused(monkeypatch):
 
 def test_a_users_own_images_start_where_every_method_learns():
     recipe = recipes.resolve("folder", "preactresnet18", "patchup_soft", image_size=32)
+    assert (recipe.padding, resolve("folder", "preactresnet18", "none", image_size=96).padding) == (2, 6)
     assert (recipe.criterion, recipe.lr) == ("ce", 0.02)  # by trial; PatchUp diverges at the paper's 0.1 with ce
 
 

@@ -75,6 +75,9 @@ def test_what_cannot_be_known_is_nan():
     assert math.isnan(one_seed.contrast({"b": 1, "c": -1}).mean) and math.isnan(one_seed.deviation_of("a"))
     apart = AdditiveModel({"a": {0: 1.0, 1: 1.5}, "b": {2: 3.0, 3: 3.1}})  # share no seed
     assert math.isnan(apart.contrast({"b": 1, "a": -1}).mean)
+    nearly = AdditiveModel({"a": {seed: float(seed) for seed in range(19)}, "b": {19: 1.0}})
+    assert math.isnan(nearly.mean("a").mean)  # of seed 19 it tells nothing
+    assert math.isnan(AdditiveModel({"a": {0: 1.0, 1: 2.5, 2: 3.0}, "b": {0: 1.1, 1: 2.0}}).levene)  # one group of 3
     alike = AdditiveModel({"a": {0: 80.1, 1: 90.1}, "b": {0: 80.3, 1: 90.3}})
     assert alike.contrast({"b": 1, "a": -1}).mean == pytest.approx(0.2) and alike.contrast({"b": 1, "a": -1}).side == 0
     infinite = AdditiveModel({"a": {0: 1.0, 1: 2.0}, "b": {0: math.inf, 1: 3.0}, "c": {0: 1.5, 1: 2.0}})
@@ -99,7 +102,7 @@ def test_the_paired_interval_is_students():
     assert statistics.paired(values, {"a": 1, "c": -1})[1] == []
     two, _ = statistics.paired({"a": {0: 3.0, 1: 4.5}, "b": {0: 1.0, 1: 1.5}}, {"a": 1, "b": -1})
     assert two[1:3] == pytest.approx(tuple(stats.ttest_1samp([2.0, 3.0], 0).confidence_interval(0.95)))
-    alike, _ = statistics.paired({"a": {0: 80.3, 1: 90.3}, "b": {0: 80.1, 1: 90.1}}, {"a": 1, "b": -1})
+    alike, _ = statistics.paired({"a": {0: 0.3, 1: 90.3}, "b": {0: 0.1, 1: 90.1}}, {"a": 1, "b": -1})
     assert alike.mean == pytest.approx(0.2) and math.isnan(alike.low)
 
 
@@ -118,12 +121,8 @@ def test_welch_equals_scipys():
 
 
 def test_the_side_of_an_interval_and_what_it_excludes():
-    assert [Interval(0, *bounds).side for bounds in ((0.1, 2), (-2, -0.1), (-1, 1), (math.nan, math.nan))] == [
-        1,
-        -1,
-        0,
-        0,
-    ]
+    sides = {(0.1, 2): 1, (-2, -0.1): -1, (-1, 1): 0, (0, 2): 0, (-2, 0): 0, (math.nan, math.nan): 0}
+    assert {bounds: Interval(0, *bounds).side for bounds in sides} == sides
     assert Interval(0, -1, 1).excludes(1.5) and not Interval(0, -1, 1).excludes(-0.5)
     assert not Interval(0.0).excludes(5)
 
