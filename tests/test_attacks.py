@@ -219,6 +219,13 @@ def test_what_is_broken_stays_broken_at_a_larger_epsilon(network):
 # ---- randomness ----
 
 
+def test_every_restart_has_starts_of_its_own(network, monkeypatch):
+    starts, drawn = attacks.starts, []
+    monkeypatch.setattr(attacks, "starts", lambda *args: drawn.append(args[2]) or starts(*args))
+    images_of(attacks.Restarts(steps=1, restarts=3), *network)
+    assert drawn[:3] == [1, 2, 3]  # 0 is that of Bounded
+
+
 def test_starts_follow_from_the_row_alone():
     together = attacks.starts(ROWS, (3, 8, 8))
     assert torch.equal(attacks.starts(ROWS[[7, 2]], (3, 8, 8)), together[[7, 2]])
