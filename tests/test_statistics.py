@@ -78,6 +78,7 @@ def test_what_cannot_be_known_is_nan():
     nearly = AdditiveModel({"a": {seed: float(seed) for seed in range(19)}, "b": {19: 1.0}})
     assert math.isnan(nearly.mean("a").mean)  # of seed 19 it tells nothing
     assert math.isnan(AdditiveModel({"a": {0: 1.0, 1: 2.5, 2: 3.0}, "b": {0: 1.1, 1: 2.0}}).levene)  # one group of 3
+    assert not math.isnan(AdditiveModel(table(2, 5)).levene)  # two are enough
     alike = AdditiveModel({"a": {0: 80.1, 1: 90.1}, "b": {0: 80.3, 1: 90.3}})
     assert alike.contrast({"b": 1, "a": -1}).mean == pytest.approx(0.2) and alike.contrast({"b": 1, "a": -1}).side == 0
     infinite = AdditiveModel({"a": {0: 1.0, 1: 2.0}, "b": {0: math.inf, 1: 3.0}, "c": {0: 1.5, 1: 2.0}})
