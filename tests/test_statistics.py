@@ -103,7 +103,7 @@ def test_the_paired_interval_is_students():
     assert statistics.paired(values, {"a": 1, "c": -1})[1] == []
     two, _ = statistics.paired({"a": {0: 3.0, 1: 4.5}, "b": {0: 1.0, 1: 1.5}}, {"a": 1, "b": -1})
     assert two[1:3] == pytest.approx(tuple(stats.ttest_1samp([2.0, 3.0], 0).confidence_interval(0.95)))
-    alike, _ = statistics.paired({"a": {0: 0.3, 1: 90.3}, "b": {0: 0.1, 1: 90.1}}, {"a": 1, "b": -1})
+    alike, _ = statistics.paired({"a": {0: 0.3, 1: 9e6 + 0.3}, "b": {0: 0.1, 1: 9e6 + 0.1}}, {"a": 1, "b": -1})
     assert alike.mean == pytest.approx(0.2) and math.isnan(alike.low)
 
 
