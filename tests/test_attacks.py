@@ -133,6 +133,7 @@ def test_nearest_images_are_at_the_distance_of_the_boundary(name, excess, two_cl
     attack = ALL[name]
     attacked = images_of(attack, net, x, y)
     assert misclassified(net, attacked[None], y).all()
+    assert list(attacked)[1:] == list(LINF_EPSILONS if "linf" in name else attacks.L2_EPSILONS)
     dual = difference.abs().sum() if attack.norm == math.inf else difference.norm()
     exact = (margins.abs() / dual).double()
     distance = attacks.distances(attacked[None], x, attack.norm)
@@ -224,6 +225,10 @@ def test_every_restart_has_starts_of_its_own(network, monkeypatch):
     monkeypatch.setattr(attacks, "starts", lambda *args: drawn.append(args[2]) or starts(*args))
     images_of(attacks.Restarts(steps=1, restarts=3), *network)
     assert drawn[:3] == [1, 2, 3]  # 0 is that of Bounded
+    net, x, y = network
+    start = starts(ROWS, x.shape[1:])
+    begun = attacks.Restarts(steps=0, restarts=1).ascend(net, x, y, 0.1, attacks.margin, start)
+    assert torch.equal(begun, (x + 0.1 * start).clamp(0, 1))
 
 
 def test_starts_follow_from_the_row_alone():

@@ -148,6 +148,7 @@ def test_a_users_own_images_start_where_every_method_learns():
         ({"milestones": (2, 400)}, "--milestones must rise and lie between 1 and 399 (--epochs 400), not 2,400"),
         ({"milestones": (3, 2)}, "--milestones must rise and lie between 1 and 399 (--epochs 400), not 3,2"),
         ({"seed": 2**63}, f"--seed must be below 2^63, not {2**63}"),
+        ({"epochs": 1_000_001, "milestones": ()}, "--epochs must be at most 1000000, not 1000001"),
         ({"momentum": 1.0}, "--momentum must lie in (0, 1), not 1.0"),
         ({"padding": 33}, "--padding must be at most the images' side, 32, not 33"),
     ],
