@@ -233,7 +233,7 @@ TABLES = {
         evaluation=("corruption",),
     ),
     "demo": Table(
-        "Demo: nine methods on scikit-learn's digits, 10 training images a class, PreActResNet18 of width 16",
+        "Demo: scikit-learn's digits, 10 training images a class, PreActResNet18 of width 16",
         datasets=("digits",),
         models=("preactresnet18",),
         metrics=(ERROR, NLL, Metric("seconds", "seconds a run", better="")),

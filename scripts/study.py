@@ -138,7 +138,7 @@ def print_hours(plans, jobs, known, args, out):
             amount = sum(hours[job] or 0 for job in left)
         total += np.nan_to_num(amount)
         print(f"{part:12} {len(runs):5} {len(left):5}  {'not known yet' if np.isnan(amount) else f'{amount:.2f}'}")
-    print(f"about {total:.1f} hours of this device, one run at a time\n", flush=True)
+    print(f"about {estimates.in_words(total)} of this device, one run at a time\n", flush=True)
 
 
 def hours_of_evaluation(kinds, known):

@@ -55,11 +55,26 @@ def needs(name):
     return f"{table.title} ({', '.join(table.datasets)}; {', '.join(table.models)}): {count} runs"
 
 
+def more_flags(name):
+    """What the help of a table with an evaluation says below its flags, or nothing."""
+    if not recipes.TABLES[name].evaluation:
+        return None
+    kind = recipes.TABLES[name].evaluation[0]
+    script = f"eval_{kind}.py"
+    return (
+        f"also taken: the flags of {script}, as --limit N (see {script} --help)\n"
+        f"for other networks: scripts/compare.sh --evaluate {kind}"
+    )
+
+
 def parser(name=None):
     """The command line, but for the flags of evaluation scripts; name: the one table whose help it gives."""
     lines = [f"{name}: {needs(name)}"] if name else [__doc__, *(f"{name:10} {needs(name)}" for name in (*ALL, "demo"))]
     commands = cli.Parser(
-        description="\n".join(lines), formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        description="\n".join(lines),
+        epilog=more_flags(name) if name else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     words = argparse.SUPPRESS if name else f"one or more of {', '.join((*ALL, 'demo', 'compare'))}; or all"
     commands.add_argument("tables", nargs="+", type=table_name, metavar="TABLE", help=words)

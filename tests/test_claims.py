@@ -322,9 +322,11 @@ def test_the_page_has_every_verdict_and_number(plain, tmp_path, capsys):
         for p in claim.parts:
             assert f"{p.label}, " in text and page.interval_text(p.pooled, p.measure.digits) in text
     opening = text.splitlines()[2:7]
-    assert [line[:2] for line in opening] == ["1.", "2.", "3.", "4.", "5."]
+    assert [line[:2] for line in opening] == ["- "] * 5
     assert "50 training images a class" in opening[0] and "152 of 152 runs" in opening[0]
-    assert re.search(r"Hard PatchUp is ahead by 3.\d\d points \[3.\d\d, 4.\d\d\] \(paper: ahead by 5.50\)", opening[1])
+    assert re.search(
+        r"Hard PatchUp is ahead by 3.\d\d points of test error \[3.\d\d, 4.\d\d\] \(paper: ahead by 5.50 p", opening[1]
+    )
     texts, beside, section = derived(folder)
     assert section in capsys.readouterr().out and len(section.splitlines()) <= 12
     assert readme.read_text() == f"# A\n\n{section}\n## Next\n\ntext\n"
@@ -351,8 +353,10 @@ def test_a_study_of_one_run_can_be_shown(tmp_path):
     folder = study_records.make(tmp_path / "cpu", error, seeds=(0,), evaluated=False)
     texts, _, section = derived(folder)
     assert "1 of 152 runs are done" in section
-    assert "not compared yet; in the paper Soft PatchUp is ahead by 4.67" in section
-    assert "no verdict yet 12" in texts["claims.md"]
+    place = "PreActResNet18 on CIFAR-100"
+    assert f"not compared yet; in the paper, {place}, Soft PatchUp is ahead by 4.67 points of test error" in section
+    assert "no verdict yet on 12 claims (1, " in texts["claims.md"] and "| 0 | missing" not in texts["claims.md"]
+    assert "Nothing of ours is measured yet (part: 8 rows)" in texts["claims.md"]
 
 
 @pytest.mark.parametrize("scale", recipes.DESIGNS)

@@ -267,6 +267,12 @@ def test_the_dry_run_lists_states_hours_and_sums(tmp_path, monkeypatch, capsys):
     assert any(
         line.startswith(f"about {3 * each + 0.05:.1f} hours of training, {wall:.1f} hours with 2") for line in lines
     )
+    assert [estimates.in_words(hours) for hours in (0, 0.001, 0.04, 1)] == [
+        "0 minutes",
+        "1 minute",
+        "2 minutes",
+        "1.0 hours",
+    ]
     assert [recipe.method == "puzzlemix" for recipe in measured] == [False, True], "each setting once"
     launcher.dry_run(jobs, args, tmp_path)
     assert capsys.readouterr().out.splitlines() == lines and len(measured) == 2, "the speed is kept"

@@ -137,7 +137,7 @@ def test_the_page_shows_what_the_tables_files_say(make, tmp_path):
     ]
     write_table(tmp_path, "demo-epochs2", rows, note="not the paper's recipe: epochs 2", remark="A remark.")
     page = make()
-    assert "not the paper's recipe: epochs 2 A remark." in page.text
+    assert "not the paper's recipe: epochs 2. A remark." in page.text
     assert ["No Mixup", "20.00 ± 0.50 (5)", "22.44 ± 0.23", "-2.44"] in page.rows
     assert ["Input Mixup", "17.00 (3 of 5)", "", ""] in page.rows
     assert ["CutMix", "cited", "18.32", ""] in page.rows
@@ -217,6 +217,8 @@ def test_a_curve_is_a_line_a_run_in_its_methods_colours(drawn):
     drawn_lines = drawn[0].axes[0].lines
     colours = [line.get_color() for line in drawn_lines]
     assert colours[0] == colours[1] != colours[2] and drawn_lines[0].get_xdata().tolist() == [1, 2, 3, 4]
+    assert drawn_lines[0].get_markevery() == [0, 3]
+    assert all(tick == int(tick) for tick in drawn[0].axes[0].get_xticks())
     assert picture["title"] == "validation error (%)"
 
 

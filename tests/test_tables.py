@@ -91,7 +91,12 @@ def test_lists_are_separated_by_spaces_or_commas_and_help_is_the_tables_own(tmp_
         tables.main(["table2", "--help"])
     text = " ".join(capsys.readouterr().out.split())
     assert "cifar10, cifar100, svhn; preactresnet18, preactresnet34, wrn28_10): 405 runs" in text
-    assert "study" not in text and "table5" not in text
+    assert "study" not in text and "table5" not in text and "also taken" not in text
+    with pytest.raises(SystemExit):
+        tables.main(["table4", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "also taken: the flags of eval_affine.py, as --limit N (see eval_affine.py --help)" in text
+    assert "for other networks: scripts/compare.sh --evaluate affine" in text
 
 
 def test_runs_with_overrides_never_enter_the_papers_table(tmp_path):

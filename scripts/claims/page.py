@@ -62,7 +62,7 @@ def opening(network, judgements):
     return [
         f"**Where**: {images} training images a class of CIFAR-100, {recipes.printed(network.model)} of width "
         f"{result['recipe']['width']}, {result['recipe']['epochs']} epochs; its test error without mixing is {error}, "
-        f"that of the paper's network {table2(network.model)[NONE, ''][0]:.1f} %. "
+        f"that of the paper's {recipes.printed(network.model)} {table2(network.model)[NONE, ''][0]:.1f} %. "
         f"{len(network.runs)} of {network.wanted_runs} runs are done.",
         f"**Over no mixing**: {ahead(network, NONE)}.",
         f"**Over CutMix**: {ahead(network, CUTMIX)}.",
@@ -77,20 +77,21 @@ def ahead(network, other):
     findings = {method: finding(network, pair("error", method, other, 0, paper)) for method in PATCHUP}
     words = " and ".join(f"{recipes.printed(method)} {lead(part)}" for method, part in findings.items())
     missing = all(math.isnan(part.pooled.mean) for part in findings.values())
-    return f"not compared yet; in the paper {words}" if missing else words
+    place = f"{recipes.printed(network.model)} on CIFAR-100"
+    return f"not compared yet; in the paper, {place}, {words}" if missing else words
 
 
 def lead(part):
-    """`is ahead by 5.02 points [4.51, 5.53] (paper: ahead by 4.67)` for the Finding of a difference in test error."""
-    paper = f"{side(part.paper.mean)} by {abs(part.paper.mean):.2f}" if part.paper else ""
+    """`is ahead by 5.02 points of test error [4.51, 5.53] (paper: ahead by 4.67 points)` for its Finding."""
+    paper = f"{side(part.paper.mean)} by {abs(part.paper.mean):.2f} points" if part.paper else ""
     mean, low, high, _ = part.pooled
     low, high = sorted((abs(low), abs(high)))
     if math.isnan(mean):
-        return f"is {paper}"
+        return f"is {paper} of test error"
     if not part.enough:
-        text = f"is {side(mean)} by {abs(mean):.2f} points ({part.seeds} seed{'s' * (part.seeds > 1)})"
+        text = f"is {side(mean)} by {abs(mean):.2f} points of test error ({part.seeds} seed{'s' * (part.seeds > 1)})"
     elif part.side:
-        text = f"is {side(mean)} by {abs(mean):.2f} points [{low:.2f}, {high:.2f}]"
+        text = f"is {side(mean)} by {abs(mean):.2f} points of test error [{low:.2f}, {high:.2f}]"
     else:
         text = f"is not told apart ({interval_text(part.pooled, 2)})"
     return text + f" (paper: {paper})" * bool(paper)
@@ -108,9 +109,18 @@ def tally(judgements):
         claims = [judgement.claim for judgement in judgements if judgement.verdict == verdict]
         names = [claim.title if verdict == FAILS else str(claim.number) for claim in claims]
         if claims:
-            words.append(f"{verdict} {len(claims)} ({', '.join(names)})")
+            words.append(f"{counted(verdict, len(claims))} ({', '.join(names)})")
     excluded = [str(j.claim.number) for j in judgements if any(part.excludes_paper for part in j.parts)]
     return "; ".join(words) + f"; the paper's margin is excluded in parts of {', '.join(excluded)}" * bool(excluded)
+
+
+def counted(verdict, count):
+    """`3 claims hold`, `no verdict yet on 12 claims`."""
+    claims = f"{count} claim{'s' * (count > 1)}"
+    verbs = {HOLDS: "hold", FAILS: "do not hold"}
+    if verdict in verbs:
+        return f"{claims} {verbs[verdict] if count > 1 else verdict}"
+    return f"{verdict}: {claims}" if verdict == UNTESTABLE else f"{verdict} on {claims}"
 
 
 # ---- a claim ----

@@ -145,6 +145,14 @@ def gain_of_amp(states, path, device):
     return f"--amp auto would choose {amp} here: {fast:,.1f} instead of {slow:,.1f} hours for the runs not begun"
 
 
+def in_words(hours):
+    """`12.3 hours`; below one hour `2 minutes`, at least one."""
+    if hours >= 1:
+        return f"{hours:,.1f} hours"
+    minutes = max(1, round(60 * hours)) if hours else 0
+    return f"{minutes} minute{'s' * (minutes != 1)}"
+
+
 def wall_time(hours, at_once):
     """The hours until all is done where so many are done at once, each begun when a place is free."""
     ends = [0.0] * at_once

@@ -296,8 +296,9 @@ def dry_run(jobs, args, out):
     counts = collections.Counter(state.name for state in states.values())
     total = sum(filter(None, hours.values()))
     wall = estimates.wall_time(filter(None, hours.values()), at_once)
-    print(f"\n{len(jobs)} runs: {', '.join(f'{count} {name}' for name, count in counts.items())}")
-    print(f"about {total:,.1f} hours of training, {wall:,.1f} hours with {at_once} at a time")
+    words = ", ".join(f"{count} {name}" for name, count in counts.items())
+    print(f"\n{len(jobs)} run{'s' * (len(jobs) != 1)}: {words}")
+    print(f"about {estimates.in_words(total)} of training, {estimates.in_words(wall)} with {at_once} at a time")
     if gain := estimates.gain_of_amp(states, out / "speed.json", device):
         print(gain)
     print(ESTIMATED)

@@ -70,9 +70,6 @@ def title(name):
     return recipes.TABLES[name].title if name in recipes.TABLES else re.sub(r"figure(\d+)", r"Figure \1", name)
 
 
-# ---- runs ----
-
-
 def all_runs(out, plans, problems):
     """A dict for every run below <out>/runs*; `foreign` says so where a run of the plans has its place."""
     wanted = {run.files.stem: run.files.recipe for plan in plans for run in plan.grid.runs()}
@@ -127,9 +124,6 @@ def progress_of(plans, states):
         others = [f"{counts[state]} {state}" for state in ("running", "stopped", "failed") if counts[state]]
         words[plan.grid.name] = ", ".join([f"{counts['finished']} of {counts.total()} runs", *others])
     return words
-
-
-# ---- tables ----
 
 
 def all_tables(out, plans, runs, problems):
@@ -195,9 +189,6 @@ def block(rows, title):
     others = {"to_none": "to No Mixup", "to_best": "to the best other"} if rows.to_best.notna().any() else {}
     head = {"title": title, "place": comparison.place(first.model, first.dataset), "heading": first.heading}
     return head | {"columns": columns, "others": others, "rows": lines}
-
-
-# ---- pictures ----
 
 
 def all_pictures(out, problems):

@@ -3,6 +3,7 @@
 import base64
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from scripts.figures.charts import PRINT, line_handles, plt, png, styles
 
@@ -30,8 +31,10 @@ def panel(runs, name):
         figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT), dpi=DPI, layout="constrained")
         for run in runs:
             values = np.array([line[name] for line in run["lines"]], dtype=float)  # NaN where it is not known
-            axes.plot(range(1, len(values) + 1), values, **looks[run["method"]].line(), markevery=(0, len(values)))
+            ends = sorted({0, len(values) - 1})
+            axes.plot(range(1, len(values) + 1), values, **looks[run["method"]].line(), markevery=ends)
         axes.set(xlabel="epoch", ylabel=PANELS[name])
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid()
         figure.legend(handles=line_handles(looks), loc="outside lower center", ncols=3)
         data = base64.b64encode(png(figure)).decode()
