@@ -159,7 +159,7 @@ def study_tables(scale):
     common = {
         "datasets": ("cifar100",),
         "models": design.models,
-        "metrics": (Metric("last_epoch_test_error", "test error (%), last epoch"), ERROR, NLL),
+        "metrics": (Metric("last_epoch_test_error", "test error (%), last epoch", digits=2), ERROR, NLL),
         "overrides": design.recipe,
         "folder": f"study/{scale}",
         "paper": ("none",),  # its numbers are of another recipe

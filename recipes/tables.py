@@ -21,6 +21,7 @@ class Metric(NamedTuple):
     heading: str
     paper: str = ""  # in results/paper, where it has another name
     better: str = "lower"  # or `higher`, or nothing where neither is
+    digits: int = None  # behind the point; by default as many as the mean needs
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,12 @@ class Table:
 
 
 NOT_IN_PAPER = "The paper's numbers are in its appendix, which is not available."
-ERROR = Metric("test_error", "test error (%)")
-NLL = Metric("test_nll", "test NLL", paper="test_loss_nll")
+ERROR = Metric("test_error", "test error (%)", digits=2)
+NLL = Metric("test_nll", "test NLL", paper="test_loss_nll", digits=3)
 ERROR_AND_NLL = (ERROR, NLL)
 VALIDATION = (
-    Metric("augmented_val_error", "validation error (%), images augmented [C]", paper="val_error"),
-    Metric("val_error", "validation error (%), clean images", paper="-"),
+    Metric("augmented_val_error", "validation error (%), images augmented [C]", paper="val_error", digits=2),
+    Metric("val_error", "validation error (%), clean images", paper="-", digits=2),
 )
 LOSS_TERMS = (  # of equation 6
     ("L1", {"loss_terms": "first"}),
@@ -112,8 +113,8 @@ TABLES = {
         datasets=("imagenet",),
         models=("resnet50",),
         metrics=(
-            Metric("test_error", "top-1 error (%)", paper="val_top1_error"),
-            Metric("test_top5_error", "top-5 error (%)", paper="val_top5_error"),
+            Metric("test_error", "top-1 error (%)", paper="val_top1_error", digits=2),
+            Metric("test_top5_error", "top-5 error (%)", paper="val_top5_error", digits=2),
         ),
         methods=("patchup_soft", "patchup_hard"),
         seeds=(0,),
@@ -153,7 +154,7 @@ TABLES = {
         "Table 7: the layers that Hard PatchUp acts on",
         datasets=("cifar100",),
         models=("wrn28_10",),
-        metrics=(*VALIDATION, ERROR, Metric("test_nll", "test NLL")),
+        metrics=(*VALIDATION, ERROR, Metric("test_nll", "test NLL", digits=3)),
         methods=("none", "patchup_hard"),
         variants=(Row("none"), *(Row("patchup_hard", *row) for row in TABLE7_ROWS)),
         paper=("table6", "table7"),

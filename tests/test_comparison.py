@@ -170,4 +170,5 @@ def test_what_is_published_is_complete_json(tmp_path, capsys):
 
 def test_digits_tell_mean_and_deviation_apart():
     texts = {(1234.5, 2.0): "1234 ± 2", (12.345, math.nan): "12.35", (0.1234, 0.01): "0.123 ± 0.010"}
+    texts |= {(0.0, math.nan, 2): "0.00", (2.302, math.nan, 3): "2.302"}  # a metric's own
     assert [comparison.plus_minus(*numbers) for numbers in texts] == list(texts.values())

@@ -17,7 +17,7 @@ def comparisons(network):
     """{title: comparison (see scripts/grid/comparison.py)} of the parts with runs, and of the methods' evaluations."""
     frames = {table.title: compared(network, part, table.metrics) for part, table in trained(network.scale).items()}
     for measure, better in EVALUATED.items():
-        metric = recipes.Metric(measure, MEASURES[measure].words, better=better)
+        metric = recipes.Metric(measure, MEASURES[measure].words, better=better, digits=MEASURES[measure].digits)
         frames[f"Evaluated: {metric.heading}"] = compared(network, "methods", [metric])
     return {title: frame for title, frame in frames.items() if frame.n.any()}
 

@@ -4,6 +4,7 @@ A comparison is a DataFrame with a row a cell and metric, in the table's order:
 
     dataset, model, method, variant, label    the cell, and how its row is headed
     metric, heading, better                   better: `lower`, `higher`, or nothing where neither is
+    digits                                    behind the point, or nothing: as many as the mean needs
     n, wanted, mean, std                      of ours: runs, and how many are wanted (0: cited); std: sample's
     deviation, levene                         of the cell's residuals; p value that all cells' deviate alike
     paper_mean, paper_std                     the paper's
@@ -100,6 +101,7 @@ def block(rows, metric, ours, theirs, wanted):
                 "metric": metric.name,
                 "heading": metric.heading,
                 "better": metric.better,
+                "digits": metric.digits,
                 "n": n,
                 "wanted": wanted.get(cell, 0),
                 "mean": mean,
@@ -153,9 +155,9 @@ def ranking(scores):
 # ---- texts ----
 
 
-def plus_minus(mean, std):
-    """Mean and standard deviation with enough digits to tell them apart; a single run has no deviation."""
-    digits = 0 if abs(mean) >= 1000 else 2 if abs(mean) >= 1 else 3
+def plus_minus(mean, std, digits=None):
+    """Mean and standard deviation, by default with the digits that tell them apart; a single run has no deviation."""
+    digits = (0 if abs(mean) >= 1000 else 2 if abs(mean) >= 1 else 3) if pd.isna(digits) else int(digits)
     return f"{mean:.{digits}f}" + ("" if math.isnan(std) else f" ± {std:.{digits}f}")
 
 
@@ -166,12 +168,12 @@ def ours_text(row):
     if not row.n:
         return "missing"
     count = f"{row.n}" if row.n == row.wanted else f"{row.n} of {row.wanted}"
-    return f"{plus_minus(row['mean'], row['std'])} ({count})"
+    return f"{plus_minus(row['mean'], row['std'], row.get('digits'))} ({count})"
 
 
 def paper_text(row):
     """The paper's number, or nothing."""
-    return "" if math.isnan(row.paper_mean) else plus_minus(row.paper_mean, row.paper_std)
+    return "" if math.isnan(row.paper_mean) else plus_minus(row.paper_mean, row.paper_std, row.get("digits"))
 
 
 def difference_text(value, low=math.nan, high=math.nan):

@@ -47,11 +47,13 @@ def compare(evaluation, records, grid):
     ]
     values = pd.DataFrame(rows, columns=[*comparison.CELL, "seed", "metric", "value"])
     cells, paper, better = grid.cells(), grid.paper(), evaluation.better
+    digits = 2 if "(%)" in evaluation.unit else None
     if records:
-        metrics = [recipes.Metric(label, label, paper_metric(label), better) for label in dict.fromkeys(values.metric)]
+        labels = dict.fromkeys(values.metric)
+        metrics = [recipes.Metric(label, label, paper_metric(label), better, digits) for label in labels]
     else:  # what the paper has
         names = dict.fromkeys(name for *cell, name in paper if tuple(cell) in {cell[:3] for cell in cells})
-        metrics = [recipes.Metric(name, name.partition("@")[2], better=better) for name in names]
+        metrics = [recipes.Metric(name, name.partition("@")[2], better=better, digits=digits) for name in names]
     return comparison.compare(cells, metrics, values, paper, grid.wanted(), grid.printed())
 
 
