@@ -90,17 +90,18 @@ def require_counts(args, *names, least=1, most=10_000):
             raise BadInput(f"{recipes.flag(name)} must be at most {most}, not {value}")
 
 
-def one_line(error):
-    """What went wrong, on stderr."""
-    distributed.tell(f"{Path(sys.argv[0]).name}: {' '.join(str(error).split())}")
+def one_line(error, script=None):
+    """What went wrong, on stderr; script: who says so, by default the running file."""
+    distributed.tell(f"{script or Path(sys.argv[0]).name}: {' '.join(str(error).split())}")
 
 
-def explain(function):
+def explain(function, script=None):
     """The exit status of a script's work: what function returns, or after one line on stderr another.
 
     2 for bad input, 75 where another process is at it, 1 for a run that failed, 128 + the signal where it was stopped.
+    script: the name that the line begins with, by default the running file's.
     """
-    script = Path(sys.argv[0]).name
+    script = script or Path(sys.argv[0]).name
     warnings.formatwarning = lambda message, *_, **__: f"{script}: warning: {message}\n"
     make_tolerant()
     try:
@@ -108,23 +109,23 @@ def explain(function):
         sys.stdout.flush()
         return status
     except Locked as error:
-        one_line(error)
+        one_line(error, script)
         return os.EX_TEMPFAIL
     except (BadInput, recipes.RecipeError, data.DataError) as error:
-        one_line(error)
+        one_line(error, script)
         return 2
     except RunFailed as error:
-        one_line(error)
+        one_line(error, script)
         return 1
     except Stopped as stopped:
         number = stopped.args[0]
-        one_line(f"stopped by {signal.Signals(number).name} and saved; the same command goes on from here")
+        one_line(f"stopped by {signal.Signals(number).name} and saved; the same command goes on from here", script)
         return 128 + number
     except BrokenPipeError:  # the reader of what is printed, as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        one_line("interrupted; the same command starts again")
+        one_line("interrupted; the same command starts again", script)
         return 130
     except Exception:
         if distributed.size() == 1:

@@ -71,6 +71,7 @@ def parser(name=None):
     """The command line, but for the flags of evaluation scripts; name: the one table whose help it gives."""
     lines = [f"{name}: {needs(name)}"] if name else [__doc__, *(f"{name:10} {needs(name)}" for name in (*ALL, "demo"))]
     commands = cli.Parser(
+        prog=f"{name}.sh" if name else None,
         description="\n".join(lines),
         epilog=more_flags(name) if name else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -309,7 +310,7 @@ def main(arguments=None):
     arguments = sys.argv[1:] if arguments is None else arguments
     name = arguments[0] if arguments and arguments[0] in recipes.TABLES else None
     args, more = parser(name).parse_known_args(arguments)
-    return cli.explain(lambda: make(args, more))
+    return cli.explain(lambda: make(args, more), f"{name}.sh" if name else None)
 
 
 if __name__ == "__main__":

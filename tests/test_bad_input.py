@@ -143,7 +143,7 @@ def test_an_unreadable_image(capsys, tmp_path):
     assert "images/train/a/1.png cannot be read as an image" in line
 
 
-@pytest.mark.parametrize("script, name", [(["train.py"], "train.py"), (["-m", "scripts.tables"], "tables.py")])
+@pytest.mark.parametrize("script, name", [(["train.py"], "train.py"), (["-m", "scripts.tables"], "demo.sh")])
 def test_a_real_command(script, name, tmp_path):
     given = ["demo", "--epochs", "0"] if "-m" in script else arguments("--epochs 0")
     done = subprocess.run([sys.executable, *script, *given], capture_output=True, text=True, cwd=ROOT)

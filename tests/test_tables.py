@@ -95,6 +95,7 @@ def test_lists_are_separated_by_spaces_or_commas_and_help_is_the_tables_own(tmp_
     with pytest.raises(SystemExit):
         tables.main(["table4", "--help"])
     text = " ".join(capsys.readouterr().out.split())
+    assert text.startswith("usage: table4.sh ")
     assert "also taken: the flags of eval_affine.py, as --limit N (see eval_affine.py --help)" in text
     assert "for other networks: scripts/compare.sh --evaluate affine" in text
 
@@ -226,7 +227,7 @@ def test_the_demo_is_interrupted_goes_on_and_is_not_repeated(tmp_path):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert "tables.py: stopped by SIGINT and saved; the same command goes on from here" in errors
+    assert "demo.sh: stopped by SIGINT and saved; the same command goes on from here" in errors
     assert "Traceback" not in errors
     assert not (runs / "none/seed0.json").exists() and (runs / "none/seed0.checkpoint.pt").exists()
 
