@@ -85,7 +85,7 @@ def parser(name=None):
     commands.add_argument("--no-run", action="store_true", help="render what is there, launch nothing")
     cli.add_run_flags(commands, "gets runs, tables and figures (default results, for the demo results/demo)")
     kinds = ", ".join(evaluated.EVALUATIONS)
-    words = f"evaluate the runs of compare, or of a table of trainings, too: {kinds}"
+    words = f"also evaluate the runs, of compare or of trainings: {kinds}; takes flags of eval_*.py, as --limit N"
     commands.add_argument("--evaluate", action=cli.Names, metavar="KIND", help=words)
     recipes.add_flags(commands)
     return commands
