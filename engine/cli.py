@@ -102,7 +102,11 @@ def explain(function, script=None):
     script: the name that the line begins with, by default the running file's.
     """
     script = script or Path(sys.argv[0]).name
-    warnings.formatwarning = lambda message, *_, **__: f"{script}: warning: {message}\n"
+
+    def in_one_line(message, category, *_, **__):
+        return f"{script}: {'note' if issubclass(category, recipes.Note) else 'warning'}: {message}\n"
+
+    warnings.formatwarning = in_one_line
     make_tolerant()
     try:
         status = function()

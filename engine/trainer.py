@@ -355,7 +355,7 @@ class Trainer:
 
     def show(self, *doing):
         """The epoch, the best error so far and what it is doing beside the progress bar."""
-        best = [f"best val {self.best['val_error']:.2f} %"] if self.best else []
+        best = [f"best val error {self.best['val_error']:.2f} %"] if self.best else []
         epoch = min(self.epoch + 1, self.recipe.epochs)
         words = ", ".join([f"epoch {epoch}/{self.recipe.epochs}", *best, *doing])
         self.bar.set_postfix_str(words, refresh=sys.stderr.isatty())  # a log file is no screen

@@ -100,11 +100,23 @@ class Mixable(OpenNet):
 
     def shapes(self, image_size):
         """See OpenNet. Raises ValueError where forward does, or a layer's input is [B, H, W, C], as in Swin."""
-        shapes = super().shapes(image_size)
+        with images_refused(self.net, image_size):
+            shapes = super().shapes(image_size)
         for name, shape in zip(self.layers, shapes[1:], strict=True):
             if shape[1] != shape[2]:
                 raise ValueError(f"the input of {name} is [B, {', '.join(map(str, shape))}], not a square [B, C, H, W]")
         return shapes
+
+
+@contextlib.contextmanager
+def images_refused(net, image_size):
+    """Raise ValueError, in one line, where net refuses images [B, 3, image_size, image_size]."""
+    try:
+        yield
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        images = f"[B, 3, {image_size}, {image_size}]"
+        raise ValueError(f"{type(net).__name__} cannot take images {images} ({reason})") from error
 
 
 def _remove_prefix(mixable, state_dict, prefix, local_metadata):
@@ -152,7 +164,8 @@ def suggest(net, image_size):
     Proposed are the ends of the first three stages, as in the paper's networks: the submodules that reduce the map.
     image_size: side of the square images in pixels. layers: a list of names; block_size: a tuple with a block for each.
     """
-    calls = calls_of(net, image_size)
+    with images_refused(net, image_size):
+        calls = calls_of(net, image_size)
     layers, block_size = proposal(calls)
     print(f"{type(net).__name__}: submodules and their inputs, channels x height x width, at {image_size} pixels")
     shown = set()  # inputs: only the outermost of the submodules that share one

@@ -14,6 +14,7 @@ from recipes.fields import (
     takes,
     used,
 )
+from recipes.fitting import Note
 from recipes.names import LABELS, printed
 from recipes.paper import sites
 from recipes.recipe import applicable, changes, datasets, network, objects, regularizer, resolve, restore, unknown_name

@@ -11,6 +11,11 @@ import warnings
 import models
 import regularizers
 
+
+class Note(UserWarning):
+    """Something that is told and needs no mending."""
+
+
 LEAST_INPUTS = 16  # of a strided 1x1 convolution, channels last
 
 
@@ -81,7 +86,7 @@ def _layers(recipe, given):
 
 
 def _block_size(recipe, layers):
-    """The recipe's block_size, lowered where a map of these layers is too small for it, which is told in a warning."""
+    """The recipe's block_size, lowered where a map of these layers is too small for it, which is told in a note."""
     if models.is_library_name(recipe.model):
         maps = _shapes(recipe.model, _options(recipe), _submodules(layers), recipe.image_size)[1:]
     else:
@@ -95,7 +100,7 @@ def _block_size(recipe, layers):
     if len(set(fitting)) == 1 or not issubclass(regularizers.METHODS[recipe.method], regularizers.PatchUp):
         fitting = min(fitting)
     words = f"{fitting} instead of {block_size}, to suit maps of side {', '.join(map(str, sides))}"
-    warnings.warn(f"block_size of {recipe.method} in {recipe.model} is {words}", stacklevel=2)
+    warnings.warn(f"block_size of {recipe.method} in {recipe.model} is {words}", Note, stacklevel=2)
     return fitting
 
 

@@ -47,7 +47,11 @@ def resolve(dataset, model, method, seed=0, images=None, **overrides):
     parameters = regularizers.hyperparameters(method)
     for what, names in ((f"method {method}", parameters), (f"network {model}", network_options)):
         if unnamed := [name for name in names if name not in OPTIONS]:
-            raise RecipeError(f"the {what} takes {unnamed[0]}, which recipes.Recipe has no field for")
+            kind = type(names[unnamed[0]]).__name__
+            raise RecipeError(
+                f"the {what} takes {unnamed[0]}, which recipes.Recipe has no field for: add to it, in "
+                f'recipes/fields.py, `{unnamed[0]}: {kind} = option({kind}, "...")`'
+            )
     values |= parameters | method_settings(dataset, model, method, values["image_size"])
     for name in overrides:
         if name in values:
@@ -87,7 +91,7 @@ def applicable(method, options):
 def unknown_name(kind, name, known):
     """What to say of a name that is none of those known: the nearest of them, if one is near, and all."""
     near = difflib.get_close_matches(name, known, 1)
-    return f"unknown {kind} {name!r}{f'; did you mean {near[0]}?' if near else ''}; there are {', '.join(known)}"
+    return f"unknown {kind} {name!r}{f'; did you mean {near[0]}? There' if near else '; there'} are {', '.join(known)}"
 
 
 def _dataset_settings(dataset, overrides):

@@ -6,6 +6,7 @@ A new method is a file in this folder with a class derived from Regularizer that
 Its keyword arguments are its flags, those that no method had before once recipes.Recipe has fields for them.
 """
 
+import difflib
 import inspect
 from importlib import import_module
 from pkgutil import iter_modules
@@ -54,7 +55,12 @@ def build(method, num_classes, criterion="bce", **options):
     Raises ValueError for an unknown name or an impossible value.
     """
     if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}; there are {', '.join(METHODS)}")
+        near = difflib.get_close_matches(method, METHODS, 1)
+        meant = f"did you mean {near[0]}? There" if near else "there"
+        raise ValueError(f"unknown method {method!r}; {meant} are {', '.join(METHODS)}")
+    known = (*hyperparameters(method), *(("std",) if method == "puzzlemix" else ()))
+    if unknown := [name for name in options if name not in known]:
+        raise ValueError(f"{method} takes no {unknown[0]!r}; it takes {', '.join(known) or 'no hyper-parameters'}")
     return METHODS[method](num_classes, criterion, **options)
 
 

@@ -39,7 +39,7 @@ def refused(capsys, tmp_path, function, given):
     [
         ("--dataset mnist", "unknown data set 'mnist'; there are cifar10, cifar100"),
         ("--model vgg16", "unknown model 'vgg16'; there are preactresnet18"),
-        ("--method cutmax", "unknown method 'cutmax'; did you mean cutmix?; there are none, mixup"),
+        ("--method cutmax", "unknown method 'cutmax'; did you mean cutmix? There are none, mixup"),
         ("--method patchup_soft --gamma 1.5", "gamma must lie in [0, 1], not 1.5"),
         ("--method patchup_soft --gamma -0.5", "gamma must lie in [0, 1], not -0.5"),
         ("--method patchup_hard --prob 1.1", "prob must lie in [0, 1], not 1.1"),
@@ -119,7 +119,7 @@ def test_command_lines(given, message, capsys, tmp_path):
     [
         (["table44"], "there is no table44; the nearest are table4,"),
         (["table9"], "Table 9, Figure 11 and Figure 12 are unknown: they are in the paper's appendix alone"),
-        (["demo", "--methods", "cutmax"], "demo: unknown method 'cutmax'; did you mean cutmix?; there are none, mixup"),
+        (["demo", "--methods", "cutmax"], "demo: unknown method 'cutmax'; did you mean cutmix? There are none, mixup"),
         (["table2", "--datasets", "digits"], "table2: unknown dataset 'digits'; there are cifar10"),
         (["demo", "--seeds", "0"], "--seeds must be at least 1, not 0"),
         (["demo", "--seeds", "10000000"], "--seeds must be at most 10000, not 10000000"),

@@ -207,7 +207,11 @@ def test_a_terminal_shows_a_line_a_run(tmp_path, monkeypatch):
         log(running.files, 70.0, 40.0, 45.0)
         status.update([running], [other], failed=1)
         shown = sys.stderr.getvalue()
-        assert "digits/preactresnet18/none/seed0:  10%" in shown and " 3/30 [" in shown and "best val 40.00 %" in shown
+        assert (
+            "digits/preactresnet18/none/seed0:  10%" in shown
+            and " 3/30 [" in shown
+            and "best val error 40.00 %" in shown
+        )
         assert "digits/preactresnet18/cutout/seed0:   0%" in shown and "elsewhere" in shown
         assert "mixup" not in shown
         assert " 3/90 [" in shown and "1 elsewhere, 1 failed" in shown

@@ -267,3 +267,11 @@ def test_suggestion_shows_the_outermost_of_those_that_share_an_input(capsys):
 
 def test_blocks_by_side():
     assert [fitting_block(side) for side in (56, 32, 31, 16, 15, 8, 7, 1)] == [7, 7, 5, 5, 3, 3, 1, 1]
+
+
+def test_a_network_for_other_images_is_refused_in_one_line():
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten())
+    with pytest.raises(ValueError, match=r"^Sequential cannot take images \[B, 3, 8, 8\] \(.*\)$"):
+        suggest(net, 8)
+    with pytest.raises(ValueError, match=r"^Sequential cannot take images \[B, 3, 8, 8\] \(.*\)$"):
+        mixable(net, ["1"]).shapes(8)

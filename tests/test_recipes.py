@@ -131,7 +131,7 @@ def test_a_new_method_whose_arguments_have_no_field_is_refused(monkeypatch):
             super().__init__(num_classes, criterion)
 
     monkeypatch.setitem(regularizers.METHODS, "noise", Noise)
-    with pytest.raises(RecipeError, match="the method noise takes sigma, which recipes.Recipe has no field for"):
+    with pytest.raises(RecipeError, match="the method noise takes sigma, which .* `sigma: float = option"):
         resolve("cifar10", "wrn28_10", "noise")
 
 

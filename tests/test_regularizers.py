@@ -59,7 +59,7 @@ def test_every_method_is_found_under_its_own_name_and_the_papers_come_first():
 def test_every_method_is_built_by_its_name():
     for name, cls in regularizers.METHODS.items():
         assert type(regularizers.build(name, 10)) is cls
-    with pytest.raises(ValueError, match="unknown method 'mixp'; there are none, mixup, "):
+    with pytest.raises(ValueError, match=r"unknown method 'mixp'; did you mean mixup\? There are none, mixup, "):
         regularizers.build("mixp", 10)
 
 
@@ -304,3 +304,8 @@ def test_one_file_and_one_label_are_a_method_that_trains(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs/digits/preactresnet18/a_noise/seed0.json").exists()
+
+
+def test_a_keyword_that_the_method_has_not_is_refused_with_those_it_has():
+    with pytest.raises(ValueError, match="cutout takes no 'side'; it takes length, mask_per$"):
+        regularizers.build("cutout", 10, side=4)

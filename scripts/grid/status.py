@@ -65,7 +65,7 @@ class Status:
             taken = {abs(bar.pos) for bar in self.lines.values()}
             position = min(set(range(1, len(taken) + 2)) - taken)
             self.lines[job] = self._bar(job.name, state.epochs, state.epoch, position)
-        best = None if state.best_val_error is None else f"best val {state.best_val_error:.2f} %"
+        best = None if state.best_val_error is None else f"best val error {state.best_val_error:.2f} %"
         evaluating = "evaluating" if state.name == "finished" else None
         self.lines[job].n = state.epoch
         self.lines[job].set_postfix_str(", ".join(filter(None, (best, evaluating, remark))), refresh=False)
