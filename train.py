@@ -86,6 +86,8 @@ def run(
     with files.lock() if distributed.rank() == 0 else contextlib.nullcontext():
         if result := distributed.from_rank_0(files.finished):  # by another process, while this one read the images
             return result
+        if not quiet and distributed.rank() == 0:
+            print(counts(trainer), flush=True)
         result = summary(trainer, trainer.run())
         if distributed.rank() == 0:
             if trainer.board:
@@ -150,6 +152,14 @@ def build(recipe, data_dir, device, workers, files, checkpoint_minutes, quiet, g
     recorder = Recorder(regularizer.generators) if graphs else None
     board = Board(tensorboard, files, len(datasets.train)) if tensorboard and distributed.rank() == 0 else None
     return Trainer(recipe, datasets, net, regularizer, device, files, checkpoint_minutes, quiet, recorder, board)
+
+
+def counts(trainer):
+    """How many images and steps a run has, in words; with a hint where a batch is larger than the training set."""
+    images, steps, batch_size = trainer.image_counts(), trainer.steps, trainer.recipe.batch_size
+    splits = ", ".join(f"{count} {name}" for name, count in images.items())
+    lower = ": a lower --batch-size gives more" if steps == 1 and batch_size > images["train"] else ""
+    return f"images: {splits}; {steps} step{'s' if steps > 1 else ''} an epoch{lower}"
 
 
 def summary(trainer, tested):

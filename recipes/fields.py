@@ -4,7 +4,9 @@ import argparse
 import dataclasses
 from dataclasses import dataclass, field
 
+import models
 import regularizers
+from recipes.paper import BY_DATASET, EVERYONE, OTHER_SCHEDULE, SCHEDULES
 
 LARGEST = {"width": 10_000, "image_size": 10_000}  # beyond which no machine trains
 LARGEST_COUNT = 1_000_000  # of epochs, and of images in a batch or class
@@ -140,6 +142,23 @@ def differences(stored, wanted):
     return ", ".join(f"{name} {stored.get(name, '-')} there, {wanted.get(name, '-')} here" for name in names)
 
 
+def default_of(name):
+    """The default of a field, or on what it depends, in words."""
+    if name in EVERYONE:
+        others = [f"{as_text(values[name])} for {key}" for key, values in BY_DATASET.items() if name in values]
+        return f"default: {', '.join([as_text(EVERYONE[name]), *others])}"
+    if name in ("epochs", "milestones"):
+        networks = {as_text(getattr(network, name)) for network in models.MODELS.values()}
+        others = [f"{as_text(values[name])} for {key}" for key, values in SCHEDULES.items()]
+        others.append(f"{as_text(OTHER_SCHEDULE[name])} for folder")
+        return f"default: the network's, {' or '.join(sorted(networks))}; {', '.join(others)}"
+    methods = {method: regularizers.hyperparameters(method).get(name) for method in regularizers.METHODS}
+    values = [f"{method} {as_text(value)}" for method, value in methods.items() if value is not None]
+    if values:
+        return f"default: {', '.join(values)}; may depend on data set and network"
+    return "default: depends on data set, network and schedule"
+
+
 def add_flags(parser):
     """A flag for every field of Recipe but dataset, model, method and seed."""
     group = parser.add_argument_group(
@@ -148,11 +167,12 @@ def add_flags(parser):
         "Sources: [P] the paper, [C] its official code, [CM] CutMix's code, [PM] Puzzle Mix's code.",
     )
     for name, meta in OPTIONS.items():
+        text = f"{meta['help']} ({default_of(name)})"
         if meta["parse"] is bool:
-            group.add_argument(flag(name), action=argparse.BooleanOptionalAction, help=meta["help"])
+            group.add_argument(flag(name), action=argparse.BooleanOptionalAction, help=text)
         else:
             choices = (*meta.get("choices", ()), *meta.get("stand_ins", ())) or None
-            group.add_argument(flag(name), type=meta["parse"], choices=choices, help=meta["help"])
+            group.add_argument(flag(name), type=meta["parse"], choices=choices, help=text)
 
 
 def arguments(overrides):

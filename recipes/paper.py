@@ -40,6 +40,7 @@ SCHEDULES = {
     "imagenet": {"epochs": 300, "milestones": (75, 150, 225)},  # [CM]
     "digits": {"epochs": 25, "milestones": (12, 18)},  # [ours]
 }
+OTHER_SCHEDULE = {"epochs": 200, "milestones": (100, 150)}  # [ours]: of the data set folder
 BLOCK_SIZES = {"imagenet": 7}  # [P], of any network
 LARGE = {
     "mixup": {"alpha": 0.2},  # [P] Table 5 for Tiny-ImageNet; ImageNet [ours], here and below
@@ -77,7 +78,7 @@ def schedule(dataset, model):
     if dataset in SMALL:
         network = models.find(model)
         return {"epochs": network.epochs, "milestones": network.milestones}
-    return SCHEDULES.get(dataset, {"epochs": 200, "milestones": (100, 150)})  # [ours]
+    return SCHEDULES.get(dataset, OTHER_SCHEDULE)
 
 
 def sites(dataset, model):

@@ -5,6 +5,7 @@ import pytest
 import data
 import models
 import recipes
+import recipes.fields as fields_module
 import regularizers
 from recipes import RecipeError, resolve
 
@@ -180,3 +181,15 @@ def test_a_stored_recipe_with_an_unknown_field_is_refused():
 def test_a_field_takes_what_its_flag_can_give(name, taken, refused):
     assert all(recipes.takes(name, value) for value in taken)
     assert not any(recipes.takes(name, value) for value in refused)
+
+
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("epochs", "default: the network's, 2000 or 400; 400 for tiny_imagenet, 300 for imagenet, 25 for digits, "),
+        ("criterion", "default: bce, ce for imagenet, "),
+        ("prob", "patchup_hard 0.7"),
+    ],
+)
+def test_help_tells_defaults(name, words):
+    assert words in fields_module.default_of(name)

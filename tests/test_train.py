@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 import recipes
+import train
 from engine import metrics
 from engine.trainer import compile_stages, learning_rate
 from models.staged import StagedNet
@@ -129,3 +131,18 @@ def test_compiled_stages_equal_eager_ones_and_keep_their_names():
     mix.compile()
     assert list(net.state_dict()) == names
     assert torch.allclose(net(x), plain, atol=1e-5) and torch.allclose(net(x, mix.mix), mixed, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "steps, batch_size, end",
+    [
+        (1, 100, "1 step an epoch: a lower --batch-size gives more"),
+        (1, 66, "1 step an epoch"),
+        (7, 10, "7 steps an epoch"),
+    ],
+)
+def test_images_and_steps_are_told(steps, batch_size, end):
+    images = {"train": 66, "val": 6, "test": 18}
+    recipe = SimpleNamespace(batch_size=batch_size)
+    trainer = SimpleNamespace(image_counts=lambda: images, steps=steps, recipe=recipe)
+    assert train.counts(trainer) == f"images: 66 train, 6 val, 18 test; {end}"
