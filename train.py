@@ -15,7 +15,6 @@ if __name__ == "__main__":
 
     tell_interrupts()
 
-import argparse
 import contextlib
 import os
 import shutil
@@ -42,7 +41,7 @@ PRINTED = ("test_error", "best_epoch", "last_epoch_test_error", "test_nll", "sec
 
 def parser():
     """The command line of one run."""
-    run_parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    run_parser = Parser(description=__doc__)
     add = run_parser.add_argument
     add("--dataset", required=True, help=", ".join(data.FACTS))
     add("--model", required=True, help=f"{', '.join(models.MODELS)}, torchvision:NAME, timm:NAME")

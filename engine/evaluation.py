@@ -271,7 +271,7 @@ def table(evaluation, results):
 
 def parser(doc):
     """The command line that all evaluation scripts share."""
-    shared = cli.Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    shared = cli.Parser(description=doc)
     add = shared.add_argument
     add("checkpoints", nargs="*", type=checkpoint, help="files of train.py, or folders: all *.best.pt below")
     add("--weights", choices=("best", "last"), default="best", help="of the best validation epoch, or of the last")

@@ -7,7 +7,6 @@ After every kill of the launcher the same command starts again. Equal must be, b
 all runs, and the table but for its seconds. On a GPU the command needs --deterministic.
 """
 
-import argparse
 import contextlib
 import os
 import random
@@ -130,7 +129,7 @@ def make(args):
 
 def make_parser():
     """The command line."""
-    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = cli.Parser(description=__doc__)
     parser.add_argument("--times", type=int, default=10, help="kills (default 10)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and victims (default 0)")
     parser.add_argument("command", nargs="*", help=f"after --: arguments of scripts/tables.py (default {DEMO})")

@@ -39,7 +39,7 @@ SCALES = [scale for scale in recipes.DESIGNS if not scale.endswith("-quick")]
 
 def parser():
     """The command line."""
-    commands = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    commands = cli.Parser(description=__doc__)
     add = commands.add_argument
     add("scale", choices=SCALES)
     add("--quick", action="store_true", help="the same path in small, in another folder")

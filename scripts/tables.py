@@ -74,8 +74,6 @@ def parser(name=None):
         prog=f"{name}.sh" if name else None,
         description="\n".join(lines),
         epilog=more_flags(name) if name else None,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     words = argparse.SUPPRESS if name else f"one or more of {', '.join((*ALL, 'demo', 'compare'))}; or all"
     commands.add_argument("tables", nargs="+", type=table_name, metavar="TABLE", help=words)
@@ -145,7 +143,7 @@ def evaluation_plan(grid, evaluation, more):
     options = script.parser().parse_args([*flags, *more])
     if options.checkpoints:
         raise BadInput(f"{grid.name} shows its own runs, not {options.checkpoints[0]}")
-    shown = cli.Parser(add_help=False, allow_abbrev=False)
+    shown = cli.Parser(add_help=False)
     shown.add_argument("--reference")  # which changes what is shown, not what a run's evaluation does
     arguments = (*flags, *shown.parse_known_args(more)[1])
     return Plan(grid, script, arguments, tuple(script.evaluations(options)), options.weights)

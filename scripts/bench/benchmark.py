@@ -13,7 +13,6 @@ pass, alone and on the real shapes, over the time of a step of `none`. Targets o
 on a GPU, where launching work and doing it overlap, by whole steps.
 """
 
-import argparse
 import dataclasses
 import gc
 import statistics
@@ -269,7 +268,7 @@ def measure(args):
 
 def parser():
     """The command line."""
-    commands = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = cli.Parser(description=__doc__, allow_abbrev=True)
     add = commands.add_argument
     known = [name for name, facts in data.FACTS.items() if facts.train_images]
     add("--dataset", choices=known, help="time the hours of a training on it, by its recipe")

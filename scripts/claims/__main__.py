@@ -9,7 +9,6 @@ Writes <out>/claims.md and claims.csv (every contrast of every claim), and into 
 same records give the same text, byte for byte.
 """
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -63,7 +62,7 @@ def publish(folder, out, readme=None):
 
 def main(arguments=None):
     """Derive what a command line says; the exit status (see cli.explain)."""
-    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = cli.Parser(description=__doc__)
     add = parser.add_argument
     add("--records", type=Path, metavar="DIR", help=f"of scripts/study.py (default: {PUBLISHED / 'study' / SCALE})")
     add("--out", type=Path, help="gets claims.md (default: the folder of --records, or results/published)")

@@ -3,7 +3,6 @@
 python -m scripts.figures.contact_sheet cifar100 --data-dir IMAGES
 """
 
-import argparse
 import math
 import sys
 from pathlib import Path
@@ -25,7 +24,7 @@ PICTURES = 2  # test images
 
 def parser():
     """The command line."""
-    sheet = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    sheet = cli.Parser(description=__doc__)
     add = sheet.add_argument
     add("dataset", choices=data.FACTS)
     add("--image-size", type=int, metavar="PIXELS", help="of data sets whose images have any size")

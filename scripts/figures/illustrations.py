@@ -13,7 +13,6 @@ The paper's appendix was not available: Figures 8 and 9 show what the text refer
 space and of PatchUp, and how PatchUp's are made), Figure 10 measures what the text concludes from it.
 """
 
-import argparse
 import itertools
 import sys
 from pathlib import Path
@@ -344,7 +343,7 @@ NETWORK = ("dataset", "model", "width", "image_size")  # flags of what a checkpo
 
 def parser():
     """The command line."""
-    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = cli.Parser(description=__doc__)
     add = parser.add_argument
     add("figure", choices=FIGURES)
     add("--checkpoint", type=Path, help="weights of train.py, as seed0.best.pt; says data set and network")

@@ -10,7 +10,6 @@ turn. <out> gets gpu.json (everything, as it comes), gpu.log (what the parts pri
 status is 1 where something was wrong or a part failed.
 """
 
-import argparse
 import dataclasses
 import os
 import signal
@@ -66,9 +65,7 @@ NAMES = [part.name for part in PARTS]
 
 def parser():
     """The command line."""
-    commands = cli.Parser(
-        prog="gpu.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    commands = cli.Parser(prog="gpu.sh", description=__doc__)
     add = commands.add_argument
     add("--minutes", type=float, default=8, help="for all parts together (default 8)")
     add("--data-dir", type=Path, default=cli.DATA_DIR, help="holds CIFAR-100 (default $PATCHUP_DATA, else datasets)")

@@ -6,7 +6,6 @@ Shows the tables in <out>/tables, those of trainings as their runs are now, the 
 below <out>/runs*. What cannot be read, and runs of another recipe than the tables', are named on the page.
 """
 
-import argparse
 import datetime
 import sys
 from pathlib import Path
@@ -35,7 +34,7 @@ def make(out):
 
 def main(arguments=None):
     """Make the page that a command line asks for; the exit status (see cli.explain)."""
-    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = cli.Parser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "results", help="is shown, and gets report.html")
     args = parser.parse_args(arguments)
     return cli.explain(lambda: make(args.out))
