@@ -5,7 +5,6 @@ network), the method's, the exceptions, the user's overrides (see paper.py).
 """
 
 import dataclasses
-import difflib
 import warnings
 
 import torch
@@ -16,6 +15,7 @@ import regularizers
 from recipes import fitting
 from recipes.fields import FIELDS, LARGEST, LARGEST_COUNT, NOT_GIVEN, OPTIONS, Recipe, RecipeError, flag, flags
 from recipes.paper import BY_DATASET, EVERYONE, method_settings, network_settings, schedule
+from regularizers import unknown_name
 
 
 def resolve(dataset, model, method, seed=0, images=None, **overrides):
@@ -86,12 +86,6 @@ def applicable(method, options):
     """Those of options that are no hyper-parameters of other methods alone."""
     parameters = regularizers.hyperparameters(method)
     return {name: value for name, value in options.items() if name in parameters or name not in METHOD_OPTIONS}
-
-
-def unknown_name(kind, name, known):
-    """What to say of a name that is none of those known: the nearest of them, if one is near, and all."""
-    near = difflib.get_close_matches(name, known, 1)
-    return f"unknown {kind} {name!r}{f'; did you mean {near[0]}? There' if near else '; there'} are {', '.join(known)}"
 
 
 def _dataset_settings(dataset, overrides):

@@ -6,15 +6,14 @@ A new method is a file in this folder with a class derived from Regularizer that
 Its keyword arguments are its flags, those that no method had before once recipes.Recipe has fields for them.
 """
 
-import difflib
 import inspect
 from importlib import import_module
 from pkgutil import iter_modules
 
-from .base import CRITERIA, Regularizer
+from .base import CRITERIA, Regularizer, unknown_name
 from .patchup import PatchUp
 
-__all__ = ["CRITERIA", "METHODS", "PAPER", "PatchUp", "Regularizer", "build", "hyperparameters"]
+__all__ = ["CRITERIA", "METHODS", "PAPER", "PatchUp", "Regularizer", "build", "hyperparameters", "unknown_name"]
 
 PAPER = (
     "none",
@@ -27,7 +26,7 @@ PAPER = (
     "patchup_soft",
     "patchup_hard",
 )
-GIVEN = ("self", "num_classes", "criterion", "std")  # arguments that follow from the data set and the loss
+GIVEN = ("self", "num_classes", "criterion")  # arguments that every method has
 
 
 def methods_in(modules):
@@ -55,10 +54,8 @@ def build(method, num_classes, criterion="bce", **options):
     Raises ValueError for an unknown name or an impossible value.
     """
     if method not in METHODS:
-        near = difflib.get_close_matches(method, METHODS, 1)
-        meant = f"did you mean {near[0]}? There" if near else "there"
-        raise ValueError(f"unknown method {method!r}; {meant} are {', '.join(METHODS)}")
-    known = (*hyperparameters(method), *(("std",) if method == "puzzlemix" else ()))
+        raise ValueError(unknown_name("method", method, METHODS))
+    known = _arguments(method)
     if unknown := [name for name in options if name not in known]:
         raise ValueError(f"{method} takes no {unknown[0]!r}; it takes {', '.join(known) or 'no hyper-parameters'}")
     return METHODS[method](num_classes, criterion, **options)
@@ -66,6 +63,11 @@ def build(method, num_classes, criterion="bce", **options):
 
 def hyperparameters(method):
     """The names of a method's hyper-parameters and their defaults."""
+    return {name: default for name, default in _arguments(method).items() if name != "std"}  # of the data set
+
+
+def _arguments(method):
+    """The names and defaults of what build passes on to a method."""
     defaults = {}
     for cls in METHODS[method].__mro__[:-1]:
         parameters = inspect.signature(cls.__init__).parameters.values()

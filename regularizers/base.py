@@ -11,6 +11,7 @@ mix is a function of the draw: a second pass after it, of gradient checkpointing
 alike. Evaluation is `model(x)`: nothing of a method can leak into it.
 """
 
+import difflib
 import math
 from numbers import Real
 
@@ -181,6 +182,12 @@ def check_positive(name, value):
     """Raise ValueError unless value is above 0 and finite."""
     if not isinstance(value, Real) or not 0 < value < math.inf:
         raise ValueError(f"{name} must be above 0, not {value}")
+
+
+def unknown_name(kind, name, known):
+    """What to say of a name that is none of those known: the nearest of them, if one is near, and all."""
+    near = difflib.get_close_matches(name, known, 1)
+    return f"unknown {kind} {name!r}{f'; did you mean {near[0]}? There' if near else '; there'} are {', '.join(known)}"
 
 
 def check_choice(name, value, choices):
