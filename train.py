@@ -75,7 +75,7 @@ def run(
     files = RunFiles(out, recipe)
     if result := distributed.from_rank_0(lambda: files.finished(PRINTED)):
         if not quiet:
-            print(f"{files.result} is there already")
+            print(f"{files.result} exists already")
         if distributed.rank() == 0:
             files.tidy_after_a_kill()
         return result
@@ -108,13 +108,15 @@ def profile(recipe, folder, *, data_dir, device, workers, deterministic):
 
 
 def require_possible(recipe, device, processes, graphs, checkpoint_minutes, tensorboard=None):
-    """Raise BadInput for flags that no run of the recipe can have; device None: one that is not known yet."""
+    """Raise BadInput for flags that no run of the recipe can have; device None: not known yet."""
     if not checkpoint_minutes >= 0:
         raise BadInput(f"--checkpoint-minutes must be at least 0, not {checkpoint_minutes}")
     if graphs and (processes > 1 or (device and device.type != "cuda")):
         raise BadInput("--graphs is for one process on a CUDA device")
     if recipe.compile and not any(map(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "clang++")))):
-        raise BadInput("--compile needs a C++ compiler, as g++, and none is here: install one, or leave it out")
+        raise BadInput(
+            "--compile needs a C++ compiler, as g++, and this machine has none: install one, or leave it out"
+        )
     require_tensorboard(tensorboard)
     if device:
         require_amp(recipe.amp, device)

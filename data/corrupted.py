@@ -125,7 +125,7 @@ def released(folder, dataset, classes, side, names, limit, workers):
     official = FACTS[dataset].corrupted
     if not official:
         known = ", ".join(name for name, facts in FACTS.items() if facts.corrupted)
-        raise DataError(f"{dataset} has no released corrupted set, {known} have: leave the folder out to generate one")
+        raise DataError(f"{dataset} has no released corrupted set, {known} have: leave the folder out to generate it")
     if not folder.is_dir():
         raise DataError(f"{folder} is missing: {where(dataset)}")
     if official.arrays:

@@ -65,6 +65,7 @@ def parallel(task, keys, workers, pin_memory=False):
         batch_size=None,
         sampler=keys,
         num_workers=workers,
+        multiprocessing_context="fork" if workers else None,  # the launcher's forkserver would import torch every time
         collate_fn=_as_it_is,
         pin_memory=pin_memory,
         worker_init_fn=_leave_signals_to_the_parent,

@@ -32,7 +32,7 @@ def select_device(name):
     """The torch device for `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; a GPU's with its number.
 
     Under torchrun every process of a node has its own GPU. `auto` warns where it takes the CPU beside a GPU.
-    Raises BadInput where there is no such device, or a GPU that this torch has no kernels for.
+    Raises BadInput for a device that does not exist, or a GPU that this torch has no kernels for.
     """
     asked = name
     if name == "auto":
@@ -52,11 +52,9 @@ def select_device(name):
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise BadInput(
-            f"--device {asked} cannot be used here ({reason}); there are auto, cpu, cuda, cuda:<n>, mps"
-        ) from error
+        raise BadInput(f"--device {asked} cannot be used ({reason}); give auto, cpu, cuda, cuda:<n> or mps") from error
     if device.type == "mps":
-        warnings.warn("--device mps is untested: nobody has run this code on one", stacklevel=2)
+        warnings.warn("--device mps is untested", stacklevel=2)
     return device
 
 
@@ -70,7 +68,7 @@ def unused_gpu():
         reason = "it finds no card"
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().partition("\n")[0].partition(". ")[0]
-    return f"an NVIDIA driver is here, but torch {torch.__version__} cannot use it ({reason})"
+    return f"this machine has an NVIDIA driver, but torch {torch.__version__} cannot use it ({reason})"
 
 
 # ---- the card and this build of torch ----
@@ -116,7 +114,7 @@ def best_amp(device):
 def require_amp(amp, device):
     """Raise BadInput where the device does not compute in the recipe's amp."""
     if amp == "fp16" and device.type != "cuda":
-        raise BadInput("--amp fp16 needs a CUDA device; on a CPU there is bf16")
+        raise BadInput("--amp fp16 needs a CUDA device; a CPU takes bf16")
     if amp == "bf16" and device.type == "cuda" and torch.cuda.get_device_capability(device) < BF16_CAPABILITY:
         name, capability = torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device)
         raise BadInput(

@@ -115,7 +115,7 @@ def highest(number):
 
 
 def barrier():
-    """Wait until every rank is here."""
+    """Wait for every rank."""
     highest(0)
 
 
@@ -182,7 +182,7 @@ def statistics(net):
 
 
 def flat(tensors):
-    """All values of the tensors in one of dimension 1."""
+    """All values of the tensors in a tensor [n]."""
     return torch.cat([tensor.flatten() for tensor in tensors])
 
 

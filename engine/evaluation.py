@@ -291,7 +291,7 @@ def checkpoint(text):
 
 
 def checkpoints(args):
-    """The paths of a command line's checkpoints, each once. Raises BadInput where there are none."""
+    """The paths of a command line's checkpoints, each once. Raises BadInput where it names none."""
     if not args.checkpoints:
         raise BadInput("give checkpoints of train.py, or folders that hold some")
     cli.require_counts(args, "limit", most=10**9)

@@ -37,7 +37,7 @@ class EvaluationFiles:
         return self.stem.with_name(f"{self.stem.name}.{self.evaluation.name}.{suffix}")
 
     def finished(self, expected=None):
-        """The record, if there is one, else None.
+        """The record, or None where it does not exist.
 
         Raises BadInput if it is of other weights, another setting or another recipe than expected (None: any).
         """
@@ -88,7 +88,7 @@ class Partial:
 
     @classmethod
     def load(cls, path, stamp):
-        """What is at path, or an empty one, with a warning where that is damaged or has another stamp."""
+        """What was saved at path; empty, with a warning, where that is damaged or has another stamp."""
         partial = cls(path, stamp)
         try:
             with np.load(path, allow_pickle=False) as stored:

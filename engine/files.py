@@ -92,7 +92,7 @@ def read_json(path, maker="train.py", remedy="; remove it to run it again", fiel
     """The JSON object in a file that maker wrote.
 
     fields, if_there: {name: shape} of what must, and may, be in it. A shape is a type, several, or such a dict again;
-    the name `...` stands for every name. Raises BadInput, naming the file and a remedy, where it is another one.
+    the name `...` stands for every name. Raises BadInput, naming the file and a remedy, where the content has another.
     """
     try:
         content = json.loads(Path(path).read_text())
@@ -103,7 +103,7 @@ def read_json(path, maker="train.py", remedy="; remove it to run it again", fiel
 
 
 def require_fields(content, fields, if_there=()):
-    """Raise ValueError where content has not these fields, see read_json, or one is a number that is not finite."""
+    """Raise ValueError where content lacks these fields (see read_json) or holds a number that is not finite."""
     if not isinstance(content, dict):
         raise ValueError("no JSON object")
     if missing := [name for name in fields if name is not ... and name not in content]:
@@ -124,7 +124,7 @@ def require_fields(content, fields, if_there=()):
 def load_checkpoint(path):
     """The dict that train.py saved at path, on the CPU; nothing in the file is executed.
 
-    Raises BadInput, naming the file, where it is not one or is damaged.
+    Raises BadInput, naming the file, where it is damaged or no checkpoint.
     """
     if not Path(path).is_file():
         raise BadInput(f"there is no checkpoint {path}")

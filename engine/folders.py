@@ -46,7 +46,7 @@ def add_tag_flag(parser):
 def tagged(out, tag, given):
     """The fields that a --recipe-tag stands for; given: those on this command line, which name them at first.
 
-    Raises BadInput for a name that cannot be, an unknown one without fields, and one that stands for others.
+    Raises BadInput for an impossible name, an unknown name without fields, and a name that stands for other fields.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.]{,59}", tag):
         raise BadInput(f"--recipe-tag must be at most 60 letters, digits, _ and ., not {tag!r}")
@@ -73,7 +73,7 @@ def _tag_file(out, tag):
 
 
 def _kept(path):
-    """The fields in a tag's file. Raises BadInput where one is none, or has a value that its flag would not take."""
+    """The fields in a tag's file. Raises BadInput for an unknown field, or a value that its flag would not take."""
     remedy = ": take another --recipe-tag"
     kept = read_json(path, "scripts/tables.py", remedy, if_there={"overrides": dict}).get("overrides") or {}
     kept = {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}

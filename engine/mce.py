@@ -24,7 +24,7 @@ class References:
 
     @property
     def missing(self):
-        """What is wrong where there are none."""
+        """The error where no record exists."""
         return f"--reference {self.path} holds no {self.pattern}: evaluate it in the same way first"
 
     def existing(self):
@@ -34,11 +34,13 @@ class References:
         return {path: read_json(path, maker="eval_corruption.py", remedy="", fields=fields) for path in paths}
 
     def require_images(self, source, images):
-        """Raise BadInput, naming the reference, where one is of other images than so many of a source."""
+        """Raise BadInput, naming the reference, unless all are of this source and number of images."""
         for path, record in self.existing().items():
             if (record["source"], record["images"]) != (source, images):
                 words = f"{record['source']}, {record['images']} images"
-                raise BadInput(f"--reference {path} is of {words}; what is to be shown is of {source}, {images} images")
+                raise BadInput(
+                    f"--reference {path} is of {words}; the records to show are of {source}, {images} images"
+                )
 
     def mce(self, record):
         """The mean over corruptions of 100 E_c / E_c of the references, whose E_c are averaged first.
@@ -55,7 +57,7 @@ class References:
         for name, error in record["sums"].items():
             divisor = np.mean([reference[name] for reference in sums])
             if divisor == 0:
-                raise BadInput(f"--reference {self.path} makes no error under {name}: there is no mCE")
+                raise BadInput(f"--reference {self.path} makes no error under {name}, so mCE cannot be computed")
             ratios.append(100 * error / divisor)
         return float(np.mean(ratios))
 

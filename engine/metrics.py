@@ -67,7 +67,7 @@ def calibration_error(confidence, right):
 def metrics(logits, labels):
     """Top-1 error in percent, NLL in nats, ECE and Brier score of logits [N, C] for labels [N]: means of outcomes.
 
-    And top5_error in percent, where there are more than 5 classes.
+    And top5_error in percent, with more than 5 classes.
     """
     per_image = outcomes(logits, labels)
     right = per_image["predicted"] == labels.to(per_image["predicted"].device)

@@ -32,7 +32,7 @@ def profile(trainer, folder):
     steps that are not traced. Raises files.RunFailed where a file cannot be written.
     """
     if trainer.device.type == "cpu":
-        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler's library complains that there is no GPU
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler's library complains of a missing GPU
     warm_up, timeline = WARM_UP[trainer.device.type], Timeline(trainer.device)
     trainer.net.train()
     with (
@@ -121,9 +121,9 @@ def within(region, part, function):
 
 
 class Timeline:
-    """Times parts that may lie within each other: an inner one's time is not the outer one's as well.
+    """Times parts that may be nested: the time of an inner part is not counted for the outer.
 
-    On a GPU it is the device's own timeline, between events in its stream, so that nothing waits for the GPU; the time
+    On a GPU it is the device's timeline, between events in its stream, so that nothing waits for the GPU; the time
     in which the GPU waits for its next work is the part's that gives it.
     """
 

@@ -59,7 +59,7 @@ def require_recipe(state, expected, path, remedy):
 
 @functools.lru_cache(maxsize=8)
 def _digest(dataset, folder):
-    """The digest of the images in a folder, or None where they are not there."""
+    """The digest of the images in a folder, or None where the folder does not hold them."""
     try:
         return data.folder_digest(dataset, folder)
     except data.DataError:
@@ -180,7 +180,7 @@ class RunFiles:
         return State(name, min(len(lines), epochs), epochs, best, lines[-1]["seconds"])
 
     def logged(self):
-        """The lines of the log, dicts; a last one that is not whole yet is left out.
+        """The lines of the log, dicts, without a last line that is not whole yet.
 
         Raises BadInput where the file is no log.
         """
@@ -200,11 +200,11 @@ class RunFiles:
         return lines
 
     def lock(self):
-        """Keep other processes off this run. Raises Locked if one is at it, BadInput for a folder without access."""
+        """Keep other processes off this run. Raises Locked if one trains it, BadInput for a folder without access."""
         return locked(self.with_suffix("lock"), f"{self.stem} is being trained")
 
     def save_checkpoint(self, state):
-        """Save state, with the recipe, as the newest checkpoint; the newest so far becomes the one before."""
+        """Save state, with the recipe, as the newest checkpoint; the newest so far becomes the previous one."""
         fresh = self.with_suffix("checkpoint-new.pt")
         write_whole(fresh, lambda file: torch.save({"recipe": self.recipe, **state}, file))
         if self.checkpoint.exists():
@@ -212,7 +212,7 @@ class RunFiles:
         fresh.replace(self.checkpoint)
 
     def newest_checkpoint(self):
-        """The state to go on from, or None at a start. A damaged one falls back to the one before, with a warning."""
+        """The state to go on from, or None at a start. If the newest is damaged, the previous one, with a warning."""
         problem = None
         for path in (self.checkpoint, self.checkpoint_before):
             if path.exists():
@@ -225,10 +225,10 @@ class RunFiles:
                     continue
                 self.require_same_recipe(state, path)
                 if problem:
-                    warnings.warn(f"{problem}; going on from the one before it", stacklevel=2)
+                    warnings.warn(f"{problem}; going on from the checkpoint before it", stacklevel=2)
                 return in_this_format(state, path)
         if problem:
-            raise BadInput(f"{problem}, and there is no other: remove it to start anew")
+            raise BadInput(f"{problem}, and no other exists: remove it to start anew")
         return None
 
     def cut_log(self, epochs):

@@ -13,7 +13,7 @@ NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
 class StopSignals:
-    """Within it, SIGTERM, SIGINT, SIGHUP and SIGUSR1 set `received` instead of killing; a second one kills as usual.
+    """Within it, SIGTERM, SIGINT, SIGHUP and SIGUSR1 set `received` instead of killing; a second signal kills as usual.
 
     Not so under torchrun: it passes on what may have come already, and kills by itself what does not end in time.
     """

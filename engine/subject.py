@@ -59,7 +59,7 @@ class Subject:
 
 @functools.lru_cache(maxsize=1)
 def test_images(dataset, image_size, folder, workers):
-    """The data set's data.Data; the last one is kept, as many checkpoints share it."""
+    """The data set's data.Data; the latest is kept, as many checkpoints share it."""
     return data.load(dataset, folder, seed=0, val_per_class=None, image_size=image_size, workers=workers)
 
 
@@ -74,7 +74,7 @@ def load_subject(path, data_dir=None, device="auto", workers=0, limit=None):
     except (recipes.RecipeError, TypeError, ValueError) as error:
         raise BadInput(f"{path} has no usable recipe: {error}") from error
     if recipe.dataset not in data.FACTS:
-        raise BadInput(f"{path} is of {recipe.dataset}, which does not exist here")
+        raise BadInput(f"{path} is of {recipe.dataset}, which is no known data set")
     folder = images_folder(recipe, data_dir)
     images = test_images(recipe.dataset, recipe.image_size, folder, workers)
     if state.get("digest", images.digest) != images.digest:

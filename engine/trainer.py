@@ -291,7 +291,7 @@ class Trainer:
         self.saved_at = time.monotonic()
 
     def resume(self):
-        """Take up rank 0's newest checkpoint, if there is one.
+        """Take up rank 0's newest checkpoint, if any.
 
         Raises BadInput if it belongs to other images or another number of processes.
         """
@@ -327,7 +327,7 @@ class Trainer:
             raise BadInput(f"{path} was trained on other images (names, sizes or labels differ): {remedy}")
 
     def start_momentum(self):
-        """With fp16, momentum 0, which gives the same first step: a fused one that is skipped would leave garbage."""
+        """With fp16, start momentum at 0, which gives the same first step: a skipped fused step would leave garbage."""
         if self.recipe.amp == "fp16":
             for parameter in self.net.parameters():
                 self.optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)

@@ -53,12 +53,12 @@ __all__ = [
 
 
 def find(name):
-    """The Network called name, of MODELS or of a library (see library.py). Raises ValueError if there is none."""
+    """The Network called name, of MODELS or of a library (see library.py). Raises ValueError for an unknown name."""
     if name in MODELS:
         return MODELS[name]
     if is_library_name(name):
         return library_network(name)
-    raise ValueError(f"unknown model {name!r}; there are {', '.join(MODELS)}, torchvision:NAME, timm:NAME")
+    raise ValueError(f"unknown model {name!r}; known are {', '.join(MODELS)}, torchvision:NAME, timm:NAME")
 
 
 def build(name, num_classes, **options):

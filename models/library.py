@@ -25,7 +25,7 @@ def library_network(name):
     names = names_of(library)
     if bare not in names:
         near = [f"{library}:{other}" for other in difflib.get_close_matches(bare, names)]
-        raise ValueError(f"{library} has no network {bare!r}" + (f"; there are {', '.join(near)}, ..." if near else ""))
+        raise ValueError(f"{library} has no network {bare!r}" + (f"; it has {', '.join(near)}, ..." if near else ""))
     return Network(partial(make, library, bare))
 
 

@@ -4,7 +4,7 @@
     logits = net(x)       # the network's own forward pass
     logits = net(x, mix)  # mix(k, h) may replace the image, k = 0, and the named submodules' inputs, k = 1, 2, ...
 
-suggest(net, image_size) shows which submodules there are and proposes some. A submodule that activation checkpointing
+suggest(net, image_size) lists the submodules and proposes some. A submodule that activation checkpointing
 runs again in the backward pass is refused, since that run would not be mixed; a submodule around it is fine.
 """
 
@@ -46,7 +46,7 @@ class Mixable(OpenNet):
         for name in self.layers:
             if not name or name not in names:
                 near = difflib.get_close_matches(name, names) or [child for child, _ in net.named_children()]
-                raise ValueError(f"{type(net).__name__} has no submodule {name!r}; there are {', '.join(near)}, ...")
+                raise ValueError(f"{type(net).__name__} has no submodule {name!r}, but {', '.join(near)}, ...")
             if self.layers.count(name) > 1:
                 raise ValueError(f"layers has {name} twice")
         self.register_state_dict_post_hook(_remove_prefix)

@@ -78,7 +78,7 @@ def _layers(recipe, given):
         if not any(layers):
             raise ValueError(f"{model} has no layers to propose at {recipe.image_size} pixels: give --layers")
     if names is None:
-        stage_numbers(recipe)  # raises where there is a name
+        stage_numbers(recipe)  # raises for a name
         return layers
     if unnamed := [k for k in layers if isinstance(k, int) and not 0 <= k <= count]:
         raise ValueError(f"{model} has layers by number from 0 to {count}, not {unnamed[0]}; others have names")

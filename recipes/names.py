@@ -20,5 +20,5 @@ PRINTED |= {name: network.title or name for name, network in models.MODELS.items
 
 
 def printed(name):
-    """A method, data set or network as it is written in print; a name without one is printed as it is."""
+    """A method, data set or network as it is written in print; a name without a label is printed as it is."""
     return PRINTED.get(name, name)

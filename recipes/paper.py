@@ -1,6 +1,6 @@
 """Every hyper-parameter of the paper, once, with its source.
 
-The methods' values for CIFAR are the defaults of their classes in regularizers/; everything else is here.
+The methods' values for CIFAR are the defaults of their classes in regularizers/; everything else stands in this file.
 
     [P]  the paper                    [C]  the official code or its README
     [CM] CutMix's code                [PM] Puzzle Mix's code or README

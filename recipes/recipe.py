@@ -73,7 +73,7 @@ def changes(recipe, overrides, **base):
     """Those of overrides, fields given for a recipe, that differ from the paper's recipe with the fields base."""
     free = {} if data.FACTS[recipe.dataset].image_size else {"image_size": recipe.image_size}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what is told of the paper's recipe is not of this one
+        warnings.simplefilter("ignore")  # what is told of the paper's recipe does not concern this one
         theirs = resolve(recipe.dataset, recipe.model, recipe.method, images=recipe.images, **(base | free))
     return {name: value for name, value in overrides.items() if name in free or getattr(theirs, name) != value}
 
@@ -176,7 +176,7 @@ def regularizer(recipe, num_classes):
 
 
 def restore(values):
-    """The Recipe whose `used` gave the dict values. Raises RecipeError if there is none."""
+    """The Recipe whose `used` gave the dict values. Raises RecipeError if no recipe does."""
     if unknown := [name for name in values if name not in FIELDS]:
         raise RecipeError(f"unknown field {unknown[0]!r}; a recipe has {', '.join(FIELDS)}")
     try:

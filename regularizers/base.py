@@ -13,7 +13,7 @@ alike. Evaluation is `model(x)`: nothing of a method can leak into it.
 
 import difflib
 import math
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 import torch
@@ -184,10 +184,16 @@ def check_positive(name, value):
         raise ValueError(f"{name} must be above 0, not {value}")
 
 
+def check_count(name, value):
+    """Raise ValueError unless value is an integer from 1."""
+    if not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name} must be an integer from 1, not {value}")
+
+
 def unknown_name(kind, name, known):
-    """What to say of a name that is none of those known: the nearest of them, if one is near, and all."""
+    """The message for an unknown name: the nearest known name, if any is near, and all of them."""
     near = difflib.get_close_matches(name, known, 1)
-    return f"unknown {kind} {name!r}{f'; did you mean {near[0]}? There' if near else '; there'} are {', '.join(known)}"
+    return f"unknown {kind} {name!r}; {f'did you mean {near[0]}? Known' if near else 'known'} are {', '.join(known)}"
 
 
 def check_choice(name, value, choices):

@@ -9,7 +9,7 @@ for the whole mini-batch, Cutout's official code one for every image.
 
 import torch
 
-from .base import Regularizer, check_choice, check_positive
+from .base import Regularizer, check_choice, check_count
 
 
 def inside(centre, length, size, device):
@@ -41,7 +41,7 @@ class Cutout(Regularizer):
 
     def __init__(self, num_classes, criterion="bce", *, length=16, mask_per="batch"):
         super().__init__(num_classes, criterion)
-        check_positive("length", length)
+        check_count("length", length)
         check_choice("mask_per", mask_per, ("batch", "sample"))
         self.length = length
         self.mask_per = mask_per

@@ -17,7 +17,7 @@ import math
 
 import torch
 
-from .base import Regularizer, check_layers, check_positive
+from .base import Regularizer, check_count, check_layers
 from .patchup import adjusted_gamma, check_block, spread
 
 
@@ -79,7 +79,7 @@ class DropBlock(Regularizer):
         super().__init__(num_classes, criterion)
         if not 0 < keep_prob <= 1:
             raise ValueError(f"keep_prob must lie in (0, 1], not {keep_prob}")
-        check_positive("block_size", block_size)
+        check_count("block_size", block_size)
         check_layers(layers)
         self.keep_prob = keep_prob
         self.block_size = block_size

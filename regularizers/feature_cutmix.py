@@ -37,7 +37,7 @@ class FeatureCutMix(Regularizer):
         self.partner = self.permutation(x)
 
     def mix(self, k, h):
-        """h with a box swapped where k is the drawn stage, else h itself; mixes the targets by the box's area there."""
+        """h with a box swapped where k is the drawn stage, else h itself; mixes the targets by the box's area."""
         if k != self.k:
             return h
         size = h.shape[2:]

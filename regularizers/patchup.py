@@ -20,7 +20,7 @@ PatchUp in Input Space). Both criteria are linear in the target, so the two term
 import torch
 import torch.nn.functional as F
 
-from .base import Regularizer, check_choice, check_layers, check_positive, check_probability
+from .base import Regularizer, check_choice, check_count, check_layers, check_positive, check_probability
 from .cutmix import box_mask, draw_box
 
 
@@ -106,9 +106,9 @@ class PatchUp(Regularizer):
         check_choice("input_mask", input_mask, ("box", "patchup"))
         check_choice("loss_terms", loss_terms, ("both", "first", "second", "official_second"))
         check_choice("input_target", input_target, ("mixed", "own"))
-        self.block_sizes = (block_size,) if isinstance(block_size, int) else tuple(block_size)
+        self.block_sizes = tuple(block_size) if isinstance(block_size, (tuple, list)) else (block_size,)
         for size in self.block_sizes:
-            check_positive("block_size", size)
+            check_count("block_size", size)
         self.prob = prob
         self.gamma = gamma
         self.layers = tuple(layers)

@@ -31,7 +31,7 @@ from torch import nn
 from torch.func import functional_call
 
 from . import graphcut
-from .base import Regularizer, bce_on_softmax, check_positive, check_probability
+from .base import Regularizer, bce_on_softmax, check_count, check_positive, check_probability
 from .cutpool import CutPool
 
 BLOCK_COUNTS = (2, 4, 8, 16)
@@ -39,7 +39,7 @@ SALIENCY_SCALE = 1024  # of the clean loss, whose gradient vanishes in half prec
 
 
 def block_counts(height, width):
-    """The block counts that divide images of this size; ValueError where there are none or the image is not square."""
+    """The block counts that divide images of this size; ValueError where no count does or the image is not square."""
     if height != width:
         raise ValueError(f"puzzlemix needs square images, not {height} x {width}")
     counts = [count for count in BLOCK_COUNTS if width % count == 0]
@@ -74,7 +74,7 @@ def cut_costs(saliency, pixels, partner, blocks, lam, *, n_labels, eta, beta, ga
     """The costs of the mask's energy, [B, n_labels + 2, b, b] with b = blocks.
 
     Channel l < n_labels is the unary cost of m = l / (n_labels - 1); the last two are the weights of (m_p - m_q)^2
-    towards the block below and to the right, 0 where there is none.
+    towards the block below and to the right, 0 at the border.
 
     saliency: [B, H, H]. pixels: [B, 3, H, H] in units where white - black = 1. partner: int64 [B]. lam: in [0, 1].
     """
@@ -86,7 +86,7 @@ def cut_costs(saliency, pixels, partner, blocks, lam, *, n_labels, eta, beta, ga
     cost_of_1 = cost_of_0[partner]  # m = 1 loses s2
     down, right = torch.zeros_like(cost_of_0), torch.zeros_like(cost_of_0)
     below = cost_of_0, cost_of_1, down, cells
-    beside = cost_of_0.mT, cost_of_1.mT, right.mT, cells.mT  # transposed, the block to the right is the one below
+    beside = cost_of_0.mT, cost_of_1.mT, right.mT, cells.mT  # transposed, the block to the right is the block below
     for of_0, of_1, weight, shown in (below, beside):
         w = border_costs(shown, partner, block // cell)
         (w00, w01), (w10, w11) = [[beta * gamma * w_ab for w_ab in w_a] for w_a in w]
@@ -123,7 +123,7 @@ def wishes(salient, seen, eps):
     """What every block would gain where: triples (block, place, gain), by block and then by falling gain.
 
     salient [B, w, w], seen bool [B, w, w]. Blocks and places are numbered through the batch, int64; gain > 0, float32.
-    How many there are is known on the device alone: this waits for it twice.
+    Their number is known on the device alone: this waits for it twice.
     """
     width = salient.shape[-1]
     dy, dx, length = offsets(width, salient.device)
@@ -204,7 +204,7 @@ class PuzzleMix(Regularizer):
         neigh_size: side in pixels of the cells that the data-local smoothness compares, at least 1.
         transport: whether blocks move to where they are seen.
         t_size: side in pixels of the blocks that move, at least 1; -1 for the mask's own blocks. A size that does not
-            divide the mask's blocks is lowered to the next one that does (as neigh_size is).
+            divide the mask's blocks is lowered to the next size that does (as neigh_size is).
         t_eps: price of a move over the grid's side, in units of the image's whole saliency, above 0; memory grows as
             1 / t_eps.
         clean_lam: weight of the loss of the unmixed images, at least 0. At 0 the saliency is taken in evaluation mode;
@@ -243,8 +243,7 @@ class PuzzleMix(Regularizer):
             if not 0 <= value < math.inf:
                 raise ValueError(f"{name} must be at least 0 and finite, not {value}")
         check_probability("gamma", gamma)
-        if not isinstance(neigh_size, int) or neigh_size < 1:
-            raise ValueError(f"neigh_size must be an integer from 1, not {neigh_size}")
+        check_count("neigh_size", neigh_size)
         if not isinstance(t_size, int) or (t_size < 1 and t_size != -1):
             raise ValueError(f"t_size must be an integer from 1, or -1 for the mask's own blocks, not {t_size}")
         self.std = np.reshape(std, (-1, 1, 1)).astype(np.float32)

@@ -4,7 +4,7 @@ python -m scripts.study cpu                     # hours per part first, then wha
 python -m scripts.study cpu --quick             # the whole path in half an hour: 2 seeds, 10 epochs
 python -m scripts.study cpu --dry-run           # every run, its state and hours, launch nothing
 python -m scripts.study cpu --no-run            # collect and derive from what is done
-python -m scripts.study gpu-minutes --epochs 80 --jobs-per-gpu 5      # five methods at full size, minutes of one GPU
+python -m scripts.study gpu-minutes --graphs --jobs-per-gpu 5     # five methods at full size, minutes of one GPU
 
 Its designs are recipes.DESIGNS. Runs come seed by seed, the methods' before the parts', each with its evaluations. It
 can be stopped at any moment; the same command goes on. A record stands for its run: what has one in
@@ -14,7 +14,6 @@ results/published/study/<scale>, or in --records instead, is not trained again (
 scripts/claims/records.py) and what follows from them: tables and pictures; <out> gets claims.md.
 """
 
-import argparse
 import dataclasses
 import sys
 import zipfile
@@ -118,7 +117,7 @@ def has_evaluation(record, evaluation):
 def print_hours(plans, jobs, known, args, out):
     """Print a line a part: its runs, how many are left, and the hours that they take on this device, one at a time.
 
-    Trainings by a few steps timed here, evaluations by the mean seconds of those that have records.
+    Trainings by a few steps timed now, evaluations by the mean seconds of those that have records.
     """
     if args.launcher == "local":
         torch.set_num_threads(int(launcher.places(args)[0]["OMP_NUM_THREADS"]))
@@ -205,8 +204,6 @@ def make(args):
     folder = args.records or out / "records"
     known = known_records(scale, folder, args.records)
     if not args.no_run:
-        graphs = args.graphs or (is_free and select_device(args.device).type == "cuda")
-        args = argparse.Namespace(**vars(args) | {"graphs": graphs})
         jobs = missing(jobs_of(plans, args), plans, known)
         if not is_free:
             print_hours(plans, jobs, known, args, out)

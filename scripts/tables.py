@@ -40,7 +40,7 @@ def table_name(text):
     """A name of NAMES, as it stands on a command line."""
     if text not in NAMES:
         nearest = ", ".join(difflib.get_close_matches(text, NAMES, cutoff=0))
-        raise argparse.ArgumentTypeError(f"there is no {text}; the nearest are {nearest}. {UNKNOWN}")
+        raise argparse.ArgumentTypeError(f"{text} is unknown; the nearest are {nearest}. {UNKNOWN}")
     return text
 
 
@@ -80,7 +80,7 @@ def parser(name=None):
     grids.add_flags(commands)
     launcher.add_flags(commands)
     commands.add_argument("--dry-run", action="store_true", help="list the runs, their state and hours, launch nothing")
-    commands.add_argument("--no-run", action="store_true", help="render what is there, launch nothing")
+    commands.add_argument("--no-run", action="store_true", help="render the records so far, launch nothing")
     cli.add_run_flags(commands, "gets runs, tables and figures (default results, for the demo results/demo)")
     kinds = ", ".join(evaluated.EVALUATIONS)
     words = f"also evaluate the runs, of compare or of trainings: {kinds}; takes flags of eval_*.py, as --limit N"
@@ -121,7 +121,7 @@ def plan_of(name, choice, more=()):
 
 
 def plans_of(name, choice, more, kinds):
-    """The Plans of a table: of its trainings and of evaluations of these kinds, or without kinds its own alone."""
+    """The Plans of a table: of its trainings and of evaluations of these kinds, or without kinds the table's alone."""
     if not kinds:
         return [plan_of(name, choice, more)]
     trained = plan_of(name, choice)
@@ -142,7 +142,7 @@ def evaluation_plan(grid, evaluation, more):
     script = evaluated.SCRIPTS[kind]
     options = script.parser().parse_args([*flags, *more])
     if options.checkpoints:
-        raise BadInput(f"{grid.name} shows its own runs, not {options.checkpoints[0]}")
+        raise BadInput(f"{grid.name} shows the runs of its grid, not {options.checkpoints[0]}")
     shown = cli.Parser(add_help=False)
     shown.add_argument("--reference")  # which changes what is shown, not what a run's evaluation does
     arguments = (*flags, *shown.parse_known_args(more)[1])
@@ -209,7 +209,7 @@ def collect(grid, runs=None):
 
 
 def compared(grid, runs=None):
-    """The comparison.Header, the comparison and the runs' own values of a table of trainings; runs: by default all."""
+    """The comparison.Header, the comparison and the runs' values of a table of trainings; runs: by default all."""
     grid, values = seeing(grid, runs), collect(grid, runs)
     frame = comparison.compare(grid.cells(), grid.table.metrics, values, grid.paper(), grid.wanted(), grid.printed())
     return comparison.Header(grid.name, grid.title, grid.note, grid.table.remark), frame, values
@@ -232,14 +232,14 @@ def hours_file(grid):
 
 
 def kept_hours(grid):
-    """{method: {hours, ...}} as measured so far. Raises BadInput where the file is another one."""
+    """{method: {hours, ...}} as measured so far. Raises BadInput where the file holds something else."""
     path = hours_file(grid)
     shape = {...: {"hours": NUMBER}}
     return read_json(path, "scripts/tables.py", "; remove it to measure anew", fields=shape) if path.exists() else {}
 
 
 def render(plan, data_dir):
-    """Write a plan's table, and its pictures, from what is there; print it."""
+    """Write a plan's table, and its pictures, from the records so far; print it."""
     if plan.script:
         show_evaluations(plan)
         return
@@ -251,7 +251,7 @@ def render(plan, data_dir):
 
 
 def show_evaluations(plan):
-    """Write the tables and pictures of a plan's evaluations from the records that are there."""
+    """Write the tables and pictures of a plan's evaluations from the records so far."""
     shown, columns = False, zip(*map(plan.records, plan.grid.runs()))
     for evaluation, column in zip(plan.evaluations, columns):
         records = [record for _, record in column if record]

@@ -225,7 +225,7 @@ def test_images_a_second_are_those_of_whole_epochs_of_augmented_batches(monkeypa
         (["--dataset", "digits", "--batch-size", "0"], "--batch-size must be at least 1, not 0"),
         (["--batch-size", "0"], "--batch-size must be at least 1, not 0"),
         (["--runs-at-once", "0"], "--runs-at-once must be at least 1, not 0"),
-        (["--dataset", "digits", "--device", "abacus"], "--device abacus cannot be used here"),
+        (["--dataset", "digits", "--device", "abacus"], "--device abacus cannot be used"),
         (["--dataset", "mnist"], "invalid choice: 'mnist'"),
         (["--methods", "magic"], "invalid choice: 'magic'"),
         (["--image-size", "64"], "--image-size is for folder and imagenet"),

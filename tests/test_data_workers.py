@@ -40,6 +40,18 @@ def test_arrays_come_in_order_from_processes():
     assert values() == values(processes=0) == list(range(6))
 
 
+def test_processes_are_forked_whatever_the_default():
+    """A run of the launcher has forkserver as default, whose processes import torch anew: seconds for each pool."""
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method("spawn", force=True)
+    try:
+        parent = os.getpid()
+        [pid] = workers.parallel(lambda key: np.array([os.getppid()]), [0], 1)  # no lambda reaches a spawned process
+        assert pid == parent
+    finally:
+        multiprocessing.set_start_method(before, force=True)
+
+
 def test_a_tmpdir_longer_than_a_sockets_path(tmp_path, monkeypatch):
     """Tensors from a process would need a socket there: images in memory, streamed and corrupted all do without."""
     for part in ("train", "test"):

@@ -189,5 +189,5 @@ def test_mps_is_taken_with_a_warning_and_named(monkeypatch):
 
 
 def test_mps_is_refused_where_it_is_not():
-    with pytest.raises(BadInput, match="--device mps cannot be used here"):
+    with pytest.raises(BadInput, match="--device mps cannot be used"):
         device.select_device("mps")

@@ -121,9 +121,9 @@ def test_mce_is_the_mean_of_ratios_to_the_mean_reference(tmp_path):
 @pytest.mark.parametrize(
     "reference, words",
     [
-        (record(1.0, source="b"), "seed0.*json is of b, 10 images; what is to be shown is of a, 10 images"),
+        (record(1.0, source="b"), "seed0.*json is of b, 10 images; the records to show are of a, 10 images"),
         (record(1.0, images=9), "seed0.*json is of a, 9 images"),
-        (record(0.0), "makes no error under gaussian_noise: there is no mCE"),
+        (record(0.0), "makes no error under gaussian_noise, so mCE cannot be computed"),
     ],
 )
 def test_references_that_do_not_fit(tmp_path, reference, words):
@@ -302,7 +302,7 @@ def test_references_that_are_none(tmp_path, capsys, two):
     jpeg = tmp_path / "a" / "seed0.best.corruption-storagejpeg85-limit3.json"
     path = untrained(tmp_path / "c")
     given[0] = path
-    assert "jpeg85, seed 0), 3 images; what is to be shown is of digits-c-like" in refused(capsys, *given, jpeg)
+    assert "jpeg85, seed 0), 3 images; the records to show are of digits-c-like" in refused(capsys, *given, jpeg)
     assert not list((tmp_path / "c").glob("*.json")), "refused before the first image"
 
 

@@ -17,7 +17,7 @@ def test_runs_of_different_recipes_are_not_averaged():
     evaluated.require_one_recipe([record, record | {"recipe": {"seed": 1, "width": 4}}])
     with pytest.raises(BadInput, match="seed 0 twice"):
         evaluated.require_one_recipe([record, record])
-    with pytest.raises(BadInput, match=r"do not belong into one column \(width 4 there, 8 here\)"):
+    with pytest.raises(BadInput, match=r"do not belong in one column \(width 4 there, 8 here\)"):
         evaluated.require_one_recipe([record, record | {"recipe": {"seed": 1, "width": 8}}])
 
 

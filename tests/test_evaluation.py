@@ -211,7 +211,7 @@ def test_what_is_wrong_for_all_checkpoints_is_said_once(trained, capsys):
     given = [str(path.parent), "--device", "cuda:99"]
     assert evaluation.main(evaluation.parser(""), lambda args: [Clean()], given) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "--device cuda:99 cannot be used here" in line
+    assert "--device cuda:99 cannot be used" in line
 
 
 def test_a_damaged_result_of_the_training_does_not_stop_an_evaluation(trained):
@@ -308,7 +308,7 @@ def net_with(**weights):
         (recipe_with(surprise=1), "other.pt has no usable recipe: unknown field 'surprise'"),
         (lambda state: state["recipe"].pop("dataset"), "other.pt has no usable recipe"),
         (lambda state: state.update(recipe=7), "other.pt has no usable recipe"),
-        (recipe_with(dataset="mnist"), "other.pt is of mnist, which does not exist here"),
+        (recipe_with(dataset="mnist"), "other.pt is of mnist, which is no known data set"),
         (net_with(bias=torch.tensor(1.0)), "other.pt does not hold the weights"),
         (net_with(bias=torch.full((10,), torch.nan)), "other.pt holds weights that are not finite"),
         (

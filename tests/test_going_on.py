@@ -132,7 +132,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(unfinished, train_ane
     """See test_reading.py for other damage."""
     whole = unfinished.checkpoint.read_bytes()
     unfinished.checkpoint.write_bytes(whole[: len(whole) // 2])
-    with pytest.warns(UserWarning, match="checkpoint.pt is damaged .* going on from the one before it"):
+    with pytest.warns(UserWarning, match="checkpoint.pt is damaged .* going on from the checkpoint before it"):
         train_anew()
     train_anew(out=tmp_path / "whole")
     assert_same_outcome(outcome(tmp_path / "runs"), outcome(tmp_path / "whole"))

@@ -37,7 +37,7 @@ def test_in_three_minutes_all_parts_fit_in_small():
 
 def test_without_images_the_study_is_left_out_and_in_little_time_the_rest():
     chosen, out = gpu.planned(gpu.NAMES, 3, small=False, images=False)
-    assert {part.name: why for part, why in out.items()}["true"] == "there is no CIFAR-100 in --data-dir"
+    assert {part.name: why for part, why in out.items()}["true"] == "--data-dir holds no CIFAR-100"
     assert names(chosen) == ["card", "methods", "graphs", "runs", "preactresnet18"]
 
 

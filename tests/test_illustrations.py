@@ -338,8 +338,8 @@ def test_a_checkpoint_says_data_set_network_and_weights(tmp_path, train_tiny, ca
 @pytest.mark.parametrize(
     "given, words",
     [
-        (["figure7", "--dataset", "mnist"], "unknown data set 'mnist'; there are"),
-        (["figure7", "--model", "vgg"], "unknown model 'vgg'; there are"),
+        (["figure7", "--dataset", "mnist"], "unknown data set 'mnist'; known are"),
+        (["figure7", "--model", "vgg"], "unknown model 'vgg'; known are"),
         (["figure1", "--layer", "0"], "--layer must be at least 1, the first hidden one, not 0"),
         (["figure1", *TINY, "--layer", "9"], "layer 9 does not exist: this network has layers 0 to 5"),
         (["figure1", *TINY, "--layer", "5"], "block_size 7 does not fit a feature map of 4x4 (layer 5)"),

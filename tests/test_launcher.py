@@ -39,7 +39,7 @@ def test_missing_images_are_refused_before_anything_starts(tmp_path):
         ("--graphs --launcher slurm", {}, "--graphs is for one process on a CUDA device"),
         ("--workers 1000000", {}, "--workers must be at most 10000, not 1000000"),
         ("--workers -1 --launcher slurm", {}, "--workers must be at least 0, not -1"),
-        ("", {"amp": "fp16"}, "--amp fp16 needs a CUDA device; on a CPU there is bf16"),
+        ("", {"amp": "fp16"}, "--amp fp16 needs a CUDA device; a CPU takes bf16"),
     ],
 )
 def test_flags_that_no_run_can_have_are_refused_before_anything_starts(flags, fields, message, tmp_path):
@@ -133,7 +133,7 @@ def test_runs_get_gpus_in_turn_and_cores_are_divided(gpus, monkeypatch):
         (0, "--jobs-per-gpu 2", "--jobs-per-gpu 2 needs a GPU; on a CPU --jobs says how many runs at a time"),
         (2, "--gpus-per-run 4", "--gpus-per-run 4 takes more GPUs than --device auto has here, 2"),
         (4, "--gpus-per-run 2 --jobs 3", "--jobs 3 with --gpus-per-run 2 takes more GPUs than --device auto has"),
-        (0, "--device cuda", "--device cuda cannot be used here"),
+        (0, "--device cuda", "--device cuda cannot be used"),
     ],
 )
 def test_flags_that_cannot_be_together_are_refused(count, flags, message, gpus):

@@ -80,8 +80,8 @@ def test_what_differs_from_the_proposal_is_told_of_the_run_alone():
 @pytest.mark.parametrize(
     "model, overrides, message",
     [
-        ("torchvision:mobilenetv3", {}, "torchvision has no network 'mobilenetv3'; there are torchvision:mobilenet_v"),
-        (MOBILENET, {"layers": ("feature.2",)}, "MobileNetV3 has no submodule 'feature.2'; there are features.2, "),
+        ("torchvision:mobilenetv3", {}, "torchvision has no network 'mobilenetv3'; it has torchvision:mobilenet_v"),
+        (MOBILENET, {"layers": ("feature.2",)}, "MobileNetV3 has no submodule 'feature.2', but features.2, "),
         (MOBILENET, {"layers": (4,)}, f"{MOBILENET} has layers by number from 0 to 3, not 4; others have names"),
         (MOBILENET, {"layers": (-1,)}, f"{MOBILENET} has layers by number from 0 to 3, not -1"),
         (MOBILENET, {"layers": ("classifier",)}, "the input of classifier is [1, 576], not one tensor [B, C, H, W]"),
@@ -202,7 +202,7 @@ def test_comparison_of_any_network(tmp_path, capsys):
     assert tables.main([*flags[:3], "--model", "torchvision:vgg", *flags[6:], "none"]) == 2
     assert "torchvision has no network 'vgg'" in capsys.readouterr().err
     assert tables.main(["table2", "--model", MOBILENET, "--dry-run", "--out", str(tmp_path)]) == 2
-    assert f"table2: unknown model '{MOBILENET}'; there are" in capsys.readouterr().err
+    assert f"table2: unknown model '{MOBILENET}'; known are" in capsys.readouterr().err
 
 
 def test_every_method_has_a_recipe_of_it():

@@ -207,8 +207,8 @@ def test_modes_of_frozen_submodules_stay(small):
 @pytest.mark.parametrize(
     "layers, message",
     [
-        (["blok"], "Small has no submodule 'blok'; there are block, block.2, block.1, ..."),
-        (["xyz"], "Small has no submodule 'xyz'; there are stem, block, again, two, idle, head, ..."),
+        (["blok"], "Small has no submodule 'blok', but block, block.2, block.1, ..."),
+        (["xyz"], "Small has no submodule 'xyz', but stem, block, again, two, idle, head, ..."),
         ([""], "Small has no submodule ''"),
         (["block", "block"], "layers has block twice"),
     ],

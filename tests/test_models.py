@@ -224,7 +224,7 @@ def test_default_initialisation():
         (
             "resnet18",
             {},
-            "unknown model 'resnet18'; there are preactresnet18, .*resnet152, torchvision:NAME, timm:NAME$",
+            "unknown model 'resnet18'; known are preactresnet18, .*resnet152, torchvision:NAME, timm:NAME$",
         ),
         ("resnet50", {"stem": "tiny"}, "stem must be one of cifar, imagenet, not 'tiny'"),
         (
@@ -235,9 +235,9 @@ def test_default_initialisation():
         ("resnet101", {"width": 32}, "width cannot be chosen for resnet101; stem and stem_stride can"),
         ("wrn28_10", {"stem": "cifar"}, "stem cannot be chosen for wrn28_10; width and stem_stride can"),
         ("torchvision:resnet18", {"width": 8}, "width cannot be chosen for torchvision:resnet18; layers can"),
-        ("torchvision:resnet81", {}, "torchvision has no network 'resnet81'; there are torchvision:resnet18, .*"),
+        ("torchvision:resnet81", {}, "torchvision has no network 'resnet81'; it has torchvision:resnet18, .*"),
         ("timm:xyz", {}, "timm has no network 'xyz'$"),
-        ("keras:resnet50", {}, "unknown model 'keras:resnet50'; there are"),
+        ("keras:resnet50", {}, "unknown model 'keras:resnet50'; known are"),
         ("preactresnet18", {"width": 0}, "width must be at least 1, not 0"),
         ("preactresnet34", {"stem_stride": 0}, "stem_stride must be at least 1, not 0"),
         ("wrn28_10", {"num_classes": 0}, "num_classes must be at least 1, not 0"),

@@ -59,7 +59,7 @@ def test_every_method_is_found_under_its_own_name_and_the_papers_come_first():
 def test_every_method_is_built_by_its_name():
     for name, cls in regularizers.METHODS.items():
         assert type(regularizers.build(name, 10)) is cls
-    with pytest.raises(ValueError, match=r"unknown method 'mixp'; did you mean mixup\? There are none, mixup, "):
+    with pytest.raises(ValueError, match=r"unknown method 'mixp'; did you mean mixup\? Known are none, mixup, "):
         regularizers.build("mixp", 10)
 
 
@@ -98,7 +98,11 @@ def test_defaults_are_the_papers(method, paper):
         ("manifold_mixup", {"layers": ()}, "layers must be distinct stage indices from 0, not []"),
         ("manifold_mixup", {"layers": (1, 1)}, "layers must be distinct stage indices from 0, not [1, 1]"),
         ("manifold_mixup", {"layers": (-1, 0)}, "layers must be distinct stage indices from 0, not [-1, 0]"),
-        ("cutout", {"length": 0}, "length must be above 0, not 0"),
+        ("cutout", {"length": 0}, "length must be an integer from 1, not 0"),
+        ("cutout", {"length": 2.5}, "length must be an integer from 1, not 2.5"),
+        ("patchup_hard", {"block_size": (7, 2.5)}, "block_size must be an integer from 1, not 2.5"),
+        ("patchup_soft", {"block_size": 2.5}, "block_size must be an integer from 1, not 2.5"),
+        ("dropblock", {"block_size": 2.5}, "block_size must be an integer from 1, not 2.5"),
         ("cutout", {"mask_per": "pixel"}, "mask_per must be one of batch, sample, not 'pixel'"),
         ("cutmix", {"prob": 1.2}, "prob must lie in [0, 1], not 1.2"),
         ("cutmix", {"prob": -0.1}, "prob must lie in [0, 1], not -0.1"),
@@ -108,12 +112,12 @@ def test_defaults_are_the_papers(method, paper):
         ("feature_cutmix", {"layers": (1, 1)}, "layers must be distinct stage indices from 0, not [1, 1]"),
         ("dropblock", {"keep_prob": 0}, "keep_prob must lie in (0, 1], not 0"),
         ("dropblock", {"keep_prob": 1.1}, "keep_prob must lie in (0, 1], not 1.1"),
-        ("dropblock", {"block_size": 0}, "block_size must be above 0, not 0"),
+        ("dropblock", {"block_size": 0}, "block_size must be an integer from 1, not 0"),
         ("dropblock", {"layers": ()}, "layers must be distinct stage indices from 0, not []"),
         ("patchup_hard", {"gamma": 1.5}, "gamma must lie in [0, 1], not 1.5"),
         ("patchup_hard", {"prob": -0.1}, "prob must lie in [0, 1], not -0.1"),
         ("patchup_soft", {"alpha": 0}, "alpha must be above 0, not 0"),
-        ("patchup_soft", {"block_size": (7, 0)}, "block_size must be above 0, not 0"),
+        ("patchup_soft", {"block_size": (7, 0)}, "block_size must be an integer from 1, not 0"),
         ("patchup_soft", {"layers": (-1,)}, "layers must be distinct stage indices from 0, not [-1]"),
         ("patchup_soft", {"mask_per": "pixel"}, "mask_per must be one of batch, sample, not 'pixel'"),
         ("patchup_soft", {"input_mask": "disc"}, "input_mask must be one of box, patchup, not 'disc'"),

@@ -191,7 +191,7 @@ def test_flags_become_options_of_sbatch():
 
 def test_a_machine_without_slurm_is_named_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(BadInput, match="--launcher slurm: there is no sbatch here"):
+    with pytest.raises(BadInput, match="--launcher slurm: this machine has no sbatch"):
         launcher.launch([], arguments(tmp_path, "--launcher", "slurm"))
 
 

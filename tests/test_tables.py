@@ -118,7 +118,7 @@ def test_runs_with_overrides_never_enter_the_papers_table(tmp_path):
         (["compare", "--methods", "none"], "say which --datasets to compare"),
         (["table2", "--limit", "3"], "unrecognized arguments for table2: --limit 3"),
         (["all", "--limit", "3"], "unrecognized arguments for all tables together: --limit 3"),
-        (["table2", "--datasets", "mnist"], "table2: unknown dataset 'mnist'; there are cifar10, cifar100, svhn"),
+        (["table2", "--datasets", "mnist"], "table2: unknown dataset 'mnist'; known are cifar10, cifar100, svhn"),
         (["table2", "--seeds", "0"], "--seeds must be at least 1, not 0"),
         (["table2", "--methods", "none", "--gamma", "0.3"], "--gamma means nothing to any of the methods none"),
     ],

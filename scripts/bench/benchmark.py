@@ -268,7 +268,7 @@ def measure(args):
 
 def parser():
     """The command line."""
-    commands = cli.Parser(description=__doc__, allow_abbrev=True)
+    commands = cli.Parser(description=__doc__)
     add = commands.add_argument
     known = [name for name, facts in data.FACTS.items() if facts.train_images]
     add("--dataset", choices=known, help="time the hours of a training on it, by its recipe")

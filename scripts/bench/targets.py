@@ -1,4 +1,4 @@
-"""The speed targets, as a table of what other code takes, what is aimed at, and what was measured here."""
+"""The speed targets, as a table: other code, the target, and what was measured."""
 
 from typing import NamedTuple
 

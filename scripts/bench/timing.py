@@ -39,7 +39,7 @@ START_MINUTES = 10  # to wait for the slowest run's first steps, compilation inc
 
 
 def synchronize(device):
-    """Wait for the GPU, if there is one."""
+    """Wait for the GPU, if the device is a GPU."""
     if device.type != "cpu":
         getattr(torch, device.type).synchronize()
 
@@ -209,7 +209,7 @@ def at_work(model, methods=tuple(recipes.LABELS), **overrides):
 class Operations:
     """What a method does in a step: draw, mix at every stage, and the backward pass of the mixing.
 
-    x, y, net: see Regularizer.draw; hidden: {k: the input of stage k}; gradients: {k: what arrives there}.
+    x, y, net: see Regularizer.draw; hidden: {k: the input of stage k}; gradients: {k: the gradient that arrives}.
     """
 
     def __init__(self, regularizer, x, y, net, hidden, gradients, amp="off"):

@@ -47,7 +47,7 @@ class Finding:
 
     @property
     def deciding(self):
-        """The Intervals that decide it together; none before there are seeds enough."""
+        """The Intervals that decide it together; none while seeds are too few."""
         both = (self.pooled, self.paired) if self.unequal else (self.pooled,)
         return both if self.enough else ()
 
@@ -59,12 +59,12 @@ class Finding:
 
     @property
     def p(self):
-        """The p value by which it is decided, NaN without one."""
+        """The p value by which it is decided, or NaN."""
         return max((interval.p for interval in self.deciding), default=math.nan)
 
     @property
     def verdict(self):
-        """Of a part of a claim: HOLDS, FAILS, UNDECIDED, or NO_VERDICT before there are seeds enough."""
+        """Of a part of a claim: HOLDS, FAILS, UNDECIDED, or NO_VERDICT while seeds are too few."""
         if not self.enough:
             return NO_VERDICT
         return {0: UNDECIDED, 1: HOLDS, -1: FAILS}[self.side * self.contrast.says]

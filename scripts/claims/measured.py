@@ -11,7 +11,7 @@ from scripts.claims.catalogue import HARD, SOFT
 from scripts.grid import grids
 
 BENCHMARKS = grids.ROOT / "results/published/benchmarks"
-CPUS = ("x86_64", "aarch64", "arm64")  # as benchmarks name them; a GPU has a name of its own
+CPUS = ("x86_64", "aarch64", "arm64")  # as benchmarks name them; a GPU has its product's name
 
 
 def measurements(network):

@@ -194,7 +194,7 @@ def read(folder, scale=None):
             raise BadInput(f"{where} is damaged ({error}): remove it to train that run anew") from error
         wanted = scale or (records.scale if records else named)
         if named != wanted or named not in tuple(recipes.DESIGNS):
-            raise BadInput(f"{where} is of the study {named}, not {wanted}; there are {', '.join(recipes.DESIGNS)}")
+            raise BadInput(f"{where} is of the study {named}, not {wanted}; known are {', '.join(recipes.DESIGNS)}")
         records = records or StudyRecords(named)
         records.add(record, where)
     if records is None:

@@ -3,10 +3,10 @@
 All take a DataFrame with a row a run (dataset, model, method, seed) and point, and
 
     path: where to write, without suffix: <path>.png, <path>.pdf and the caption, <path>.txt
-    expected: methods that should be there; the caption names those without runs (default: the table's own)
+    expected: methods that are expected; the caption names those without runs (default: the table's)
     note: a sentence to end the caption, as how the corruptions were made or how many images were seen
 
-and return the caption. They raise BadInput for a table without rows, for a row that is there twice, and where one run
+and return the caption. They raise BadInput for a table without rows, for a row that occurs twice, and where one run
 lacks a point that others of its network have: the mean would be over other seeds from point to point.
 """
 
@@ -229,7 +229,7 @@ def networks_of(table):
 
 
 def in_words(panel):
-    """`WRN-28-10 on CIFAR-100` for a (dataset, model), with `, layer1` where there is a stage, or the stage alone."""
+    """`WRN-28-10 on CIFAR-100` for a (dataset, model), with `, layer1` where a stage is given, or the stage alone."""
     if len(panel) == 1:
         return panel[0]
     dataset, model, *stage = panel
@@ -237,7 +237,7 @@ def in_words(panel):
 
 
 def lettered(panels):
-    """The titles of panels: with (a), (b), ... where there are several."""
+    """The titles of panels: with (a), (b), ... if they are several."""
     words = [in_words(panel) for panel in panels]
     return [f"({letter}) {word}" for letter, word in zip(string.ascii_letters, words)] if len(words) > 1 else words
 

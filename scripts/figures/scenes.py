@@ -39,7 +39,7 @@ class Scene:
     def batch(self, size, number=0):
         """Training images, normalised [B, 3, H, W], and labels [B]: the number-th batch in the seed's order.
 
-        B is size, or less where there are fewer images.
+        B is size, or the number of images where that is smaller.
         """
         epoch, start = divmod(number, max(1, len(self.datasets.train) // size))
         return next(self.datasets.train.batches(size, epoch=(self.seed << 20) + epoch, start=start))

@@ -84,7 +84,7 @@ def planned(names, minutes, small, images):
     for part in sorted((part for part in PARTS if part.name in names), key=lambda part: part.rank):
         seconds = part.small if small else part.seconds
         if part.name == "true" and not images and not small:
-            left_out[part] = "there is no CIFAR-100 in --data-dir"
+            left_out[part] = "--data-dir holds no CIFAR-100"
         elif seconds > left:
             left_out[part] = f"{seconds} s are more than the {left:.0f} s that are left"
         else:
@@ -200,7 +200,7 @@ def make(args):
     if not 0 < args.minutes <= LONGEST:
         raise BadInput(f"--minutes must be above 0 and at most {LONGEST}, not {args.minutes:g}")
     if args.device != "cpu" and not torch.cuda.is_available():
-        raise BadInput(f"{unused_gpu() or 'there is no GPU here'}; --device cpu goes through all parts in small")
+        raise BadInput(f"{unused_gpu() or 'this machine has no GPU'}; --device cpu goes through all parts in small")
     device = select_device(args.device)
     small, names = device.type == "cpu", args.parts or NAMES
     make_folder(args.out)
@@ -224,7 +224,7 @@ def make(args):
 
 
 def perform(part, seconds, end, args, small, results, log):
-    """Do a part, if there is time for it."""
+    """Do a part, if time is left for it."""
     outcome = results.parts[part.name] = {"state": "at work", "seconds": 0, "rows": []}
     left = end - time.monotonic()
     print(f"{time.strftime('%T')} {part.name} ...", flush=True)

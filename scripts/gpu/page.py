@@ -176,7 +176,7 @@ def fast_lines(parts):
         words = [f"{row['table']} " + (f"{row['days']:.1f}" if row["days"] is not None else "-") for row in days]
         yield f"       days, one run at a time, not compiled: {', '.join(words)}"
     if flags(parts):
-        yield f"       recommended here: {flags(parts)}"
+        yield f"       recommended: {flags(parts)}"
 
 
 def true_lines(parts):

@@ -20,7 +20,7 @@ from engine.trainer import Trainer, compile_stages
 from scripts.bench.timing import Case, random_images, replaced, synchronisations
 from scripts.gpu.rows import attempted, check
 
-# Rounding of another order is as large as the CPU's own; the transforms of Winograd's 3x3 convolutions, which cuDNN may
+# Rounding of another order is as large as the CPU's; the transforms of Winograd's 3x3 convolutions, which cuDNN may
 # choose, add about one decimal digit. A wrong operand or mask is off by the size of the step itself.
 FLOAT32_FACTOR = 16
 COMPILED_FACTOR = 2  # of what eager bf16 or fp16 is off float32: fused kernels round less often, never more

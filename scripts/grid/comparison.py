@@ -312,7 +312,7 @@ def escaped(text):
 
 
 def publish(header, frame, out, file_name, runs):
-    """Write <out>/tables/<file_name>.md, .csv, .tex and .json, and the runs' own values to -runs.csv; print it."""
+    """Write <out>/tables/<file_name>.md, .csv, .tex and .json, and the runs' values to -runs.csv; print it."""
     folder = out / "tables"
     make_folder(folder)
     contents = {

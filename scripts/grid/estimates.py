@@ -1,4 +1,4 @@
-"""How long runs will take: from their own logs, or from a few training steps timed on this device.
+"""How long runs will take: from their logs, or from a few training steps timed on this device.
 
 Estimates of the training alone, without evaluations; Puzzle Mix is timed, all other methods are taken to be as fast as
 `none` (they cost at most a few percent more).
@@ -58,7 +58,7 @@ def _training_images(counts, val_per_class, train_per_class):
 class Speeds:
     """Images a second of training steps on a device, measured once and kept in a file.
 
-    {device, torch and threads: {setting: images a second, or null where a step takes more memory than there is}}.
+    {device, torch and threads: {setting: images a second, or null where a step does not fit in memory}}.
     """
 
     def __init__(self, path, device):
@@ -112,9 +112,9 @@ def images_per_second(recipe, device):
 
 
 def hours_left(states, path, device):
-    """{job: hours of training left, or None where a step takes more memory than there is}.
+    """{job: hours of training left, or None where a step does not fit in memory}.
 
-    states: {job: State of its files}; path: the file of the Speeds. A run with an epoch done goes on at its own speed.
+    states: {job: State of its files}; path: the file of the Speeds. A begun run goes on at its logged speed.
     """
     speeds = Speeds(path, device)
     set_up_backends(device, deterministic=False)
@@ -146,7 +146,7 @@ def gain_of_amp(states, path, device):
 
 
 def in_words(hours):
-    """`12.3 hours`; below one hour `2 minutes`, at least one."""
+    """`12.3 hours`; below an hour `2 minutes`, at least 1."""
     if hours >= 1:
         return f"{hours:,.1f} hours"
     minutes = max(1, round(60 * hours)) if hours else 0

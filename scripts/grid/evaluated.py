@@ -64,7 +64,7 @@ def paper_metric(label):
 
 
 def publish(evaluation, records, grid, weights):
-    """Write and print the table of a grid's records; its file name, or None where there is nothing at all."""
+    """Write and print the table of a grid's records; its file name, or None without any record."""
     require_one_recipe(records)
     table = compare(evaluation, records, grid)
     if table.empty:
@@ -88,5 +88,5 @@ def require_one_recipe(records):
         words = recipes.differences(first.setdefault(cell, recipe) | {"seed": recipe["seed"]}, recipe)
         if recipe["seed"] in seeds.setdefault(cell, set()) or words:
             why = words or f"seed {recipe['seed']} twice"
-            raise BadInput(f"runs of {', '.join(cell)} that do not belong into one column ({why}): show them apart")
+            raise BadInput(f"runs of {', '.join(cell)} that do not belong in one column ({why}): show them apart")
         seeds[cell].add(recipe["seed"])

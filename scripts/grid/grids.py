@@ -54,12 +54,12 @@ class Grid:
 
     name: str
     table: recipes.Table
-    overrides: dict  # of the recipe, on top of the table's own
+    overrides: dict  # of the recipe, on top of the table's
     out: Path
     part: str = ""  # what was chosen of the table, for file names: `-cifar100-none`, or nothing
     recipe_tag: str = ""  # the user's name for the overrides
     images: str = None  # where the images of the data set `folder` are
-    partial: dict = dataclasses.field(default_factory=dict)  # {data set: its classes here}, where some are missing
+    partial: dict = dataclasses.field(default_factory=dict)  # {data set: the classes it holds}, where some are missing
 
     def seeing(self, results):
         """This grid, which knows where the results of its runs are of fewer classes than the data set has."""
@@ -227,7 +227,7 @@ def _overrides(choice, table, out, name):
 def paper_numbers(names):
     """(dataset, model, method, metric) -> (mean, std) as the paper prints them, in our names.
 
-    names: files in results/paper; those that are not there have no numbers. metric: as `test_error`, for evaluations
+    names: files in results/paper; missing files have no numbers. metric: as `test_error`, for evaluations
     `test_error@rotate_20`, for a row that is a variant `val_error@loss=L1`.
     """
     numbers = {}

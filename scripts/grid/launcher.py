@@ -1,6 +1,6 @@
-"""Doing many runs: several at a time on this machine, or on a cluster (slurm.py), with one live line a run.
+"""Doing many runs: several at a time on this machine, or on a cluster (slurm.py), with a live line for each run.
 
-A launcher keeps nothing but the runs' own files. So it can be stopped or killed at any moment, and the same command
+All state is in the runs' files. So a launcher can be stopped or killed at any moment, and the same command
 goes on; two of them on the same runs, here or on machines that share the folder, divide the work.
 """
 
@@ -32,7 +32,7 @@ ATTEMPTS = 2
 BAD_INPUT = 2  # the exit status that no second attempt mends
 WAITING = "other processes are at all runs that are left: waiting for them"
 ESTIMATED = (
-    "Hours are estimates, of training alone: from a run's own log where it has one, else from a few steps timed here,\n"
+    "Hours are estimates, of training alone: from a run's log where it has one, else from a few steps timed here,\n"
     "alone on the device, of Puzzle Mix or of `none`; the other methods take at most a few percent longer than `none`."
 )
 
@@ -106,7 +106,7 @@ def read_images(jobs, args):
 def places(args):
     """The places for runs at a time: what each adds to a run's environment, its GPUs and the number of threads.
 
-    Raises BadInput for flags that cannot be together here.
+    Raises BadInput for flags that exclude each other.
     """
     require_counts(args, "jobs", "jobs_per_gpu", "gpus_per_run")
     each, share, gpus = args.gpus_per_run, args.jobs_per_gpu, visible_gpus(args.device)
@@ -161,7 +161,7 @@ class Machine:
         self.context.set_forkserver_preload(["__main__", __name__])  # torch is imported once for all runs
 
     def busy(self):
-        """Whether something is still to be done, here or by another process."""
+        """Whether something is left to do, for this or another process."""
         return bool(self.queue or self.running or self.elsewhere)
 
     def waits(self):

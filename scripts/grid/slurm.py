@@ -164,7 +164,7 @@ def launch(jobs, args):
     """Submit the jobs, follow them to their end and return those that failed twice or were cancelled.
 
     What is queued or running already is not submitted again. SIGINT, SIGTERM and SIGUSR1 end the following, not the
-    jobs, with SystemExit. Raises BadInput where there is no Slurm, RunFailed where it refuses the jobs.
+    jobs, with SystemExit. Raises BadInput without Slurm, RunFailed where it refuses the jobs.
     """
     check(args)
     if not jobs:
@@ -187,9 +187,9 @@ def launch(jobs, args):
 
 
 def check(args):
-    """Raise BadInput where there is no Slurm, or for flags that mean nothing there."""
+    """Raise BadInput without Slurm, or for flags that mean nothing to it."""
     if missing := [name for name in PROGRAMS if not shutil.which(name)]:
-        raise BadInput(f"--launcher slurm: there is no {missing[0]} here; call it where jobs can be submitted")
+        raise BadInput(f"--launcher slurm: this machine has no {missing[0]}; call it where jobs can be submitted")
     library()
     if args.jobs_per_gpu != 1:
         raise BadInput("--jobs-per-gpu is for --launcher local: a Slurm job has its GPUs for itself")

@@ -30,7 +30,7 @@ class Status:
         tqdm.write(text, file=sys.stderr)
 
     def update(self, running, elsewhere=(), failed=0):
-        """Show the jobs that run here and those of other processes (elsewhere); failed: how many were given up.
+        """Show the jobs of this launcher and of other processes (elsewhere); failed: how many were given up.
 
         Looks into the files once a second at most.
         """

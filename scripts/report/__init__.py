@@ -1,1 +1,1 @@
-"""The report page: what is there of tables, pictures, learning curves and runs, in one file."""
+"""The report page: all tables, pictures, learning curves and runs so far, in one file."""

@@ -81,7 +81,7 @@ def all_runs(out, plans, problems):
 
 
 def run_at(stem, wanted, problems):
-    """What the page shows of the run whose files begin with stem; wanted: the recipe that belongs there, if any."""
+    """What the page shows of the run whose files begin with stem; wanted: the recipe that is expected, if any."""
     folder, (dataset, model, method, name) = stem.parents[3], stem.parts[-4:]
     words = ", ".join(recipes.printed(part) for part in (dataset, model, method, name))
     run = {"stem": stem, "folder": folder.name, "dataset": dataset, "model": model, "method": method, "words": words}
