@@ -71,8 +71,10 @@ def test_official_fgsm_is_the_authors_on_a_batch_of_one_hundred(tmp_path, train_
 
 
 def test_all_attacks_end_to_end(tmp_path, train_tiny, monkeypatch, capsys):
-    for option, value in (("binary_search_steps", 2), ("initial_const", 30.0), ("stepsize", 0.01)):  # faster
+    for option, value in (("binary_search_steps", 1), ("initial_const", 100.0), ("stepsize", 0.02)):  # faster
         monkeypatch.setitem(attacks.CARLINI_WAGNER["cw_100"].options, option, value)
+    for name, steps in (("pgd_linf_40", 12), ("ddn_100", 30)):
+        monkeypatch.setitem(attacks.CONVERGED[name].options, "steps", steps)
     monkeypatch.setitem(attacks.STRONGEST, "pgd_restarts", attacks.Restarts(steps=10, restarts=2))
     train_tiny(**LEARNT, channels_last=False)  # a network that so short a search of Carlini-Wagner breaks everywhere
     assert evaluate(tmp_path, "--limit", LIMIT, "--attacks", *eval_adversarial.SUITES) == 0

@@ -75,8 +75,9 @@ GRAPHED = {
 @pytest.mark.parametrize("method, least", GRAPHED.items())
 def test_graphed_steps_train_as_others_bit_for_bit(method, least):
     options = {"patchup_hard": {"prob": 0.7}, "cutmix": {"prob": 0.5}}.get(method, {})
-    losses, wanted, _ = trained(method, graphed=False, steps=60, **options)
-    graphed_losses, graphed, recorder = trained(method, graphed=True, steps=60, **options)
+    options["steps"] = 24 + 9 * least
+    losses, wanted, _ = trained(method, graphed=False, **options)
+    graphed_losses, graphed, recorder = trained(method, graphed=True, **options)
     assert recorder.recorded >= least and recorder.replayed > 10 * least / 2
     assert graphed_losses == losses
     assert all(torch.equal(graphed[name], wanted[name]) for name in wanted)

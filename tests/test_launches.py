@@ -123,6 +123,7 @@ def test_a_killed_run_is_tried_again_and_goes_on_from_its_checkpoint(tmp_path, u
     assert_undisturbed(tmp_path, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_tried_twice_and_named_while_the_others_go_on(tmp_path, capfd):
     assert launch(tmp_path, "--methods", "cutout", "none", "--lr", "1e30", "--jobs", "1") == 1
     bad, good, errors = files(tmp_path, "cutout", lr=1e30), files(tmp_path, "none"), capfd.readouterr().err

@@ -94,7 +94,7 @@ def test_augmented_val_error_is_val_error_where_validation_is_augmented(train_an
 
 
 def test_training_learns(train_anew):
-    assert train_anew(epochs=25, width=8, train_per_class=20)["test_error"] < 40  # chance is 90
+    assert train_anew(epochs=8, width=8, train_per_class=20, val_per_class=2)["test_error"] < 40  # chance is 90
 
 
 def test_global_generators_do_not_matter(train_anew, tmp_path):
@@ -113,7 +113,7 @@ def test_seeds_differ(train_anew):
 
 
 def test_bf16_and_channels_last_runs_come_close(train_anew, tmp_path):
-    options = {"epochs": 8, "width": 8, "train_per_class": 20}
+    options = {"epochs": 5, "width": 8, "train_per_class": 20, "val_per_class": 2}
     plain = train_anew(out=tmp_path / "plain", **options)["test_nll"]
     for name, change in {"bf16": {"amp": "bf16"}, "last": {"channels_last": True}}.items():
         assert train_anew(out=tmp_path / name, **options, **change)["test_nll"] == pytest.approx(plain, abs=0.35)
