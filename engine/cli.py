@@ -80,7 +80,7 @@ def overrides_of(args):
     if given.get("amp") == "auto":
         if getattr(args, "launcher", None) == "slurm":
             raise BadInput("--amp auto asks the device of this machine: with --launcher slurm give bf16, fp16 or off")
-        given["amp"] = best_amp(select_device(args.device))
+        given["amp"] = best_amp(select_device(args.device, use=False))
         if given["amp"] == "off":  # as the paper's
             del given["amp"]
     return given

@@ -28,10 +28,11 @@ MENDS = (  # what serves a GPU below a capability
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3)
 
 
-def select_device(name):
+def select_device(name, use=True):
     """The torch device for `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; a GPU's with its number.
 
     Under torchrun every process of a node has its own GPU. `auto` warns where it takes the CPU beside a GPU.
+    use: whether this process uses it, and so holds some of a GPU's memory until its end.
     Raises BadInput for a device that does not exist, or a GPU that this torch has no kernels for.
     """
     asked = name
@@ -49,7 +50,8 @@ def select_device(name):
             raise RuntimeError("no such kind")
         if device.type == "cuda":
             require_kernels(device)
-        torch.empty(1, device=device)
+        if use:
+            torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise BadInput(f"--device {asked} cannot be used ({reason}); give auto, cpu, cuda, cuda:<n> or mps") from error

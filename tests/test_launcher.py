@@ -9,6 +9,7 @@ import torch
 
 import data
 import recipes
+from engine import device
 from engine.files import ROOT, BadInput
 from engine.runs import RunFiles
 from scripts import stress
@@ -121,6 +122,17 @@ def test_runs_get_gpus_in_turn_and_cores_are_divided(gpus, monkeypatch):
     assert places("--jobs", "1") == [(None, 3)]
 
 
+@pytest.mark.parametrize("name", ["cuda", "cuda:1"])
+def test_a_launcher_uses_no_gpu_itself(name, gpus, tmp_path, monkeypatch):
+    """It would hold memory beside its runs, and keep them off a GPU that serves one process at a time."""
+    gpus(2)
+    monkeypatch.setattr(device, "require_kernels", lambda place: None)
+    monkeypatch.setattr(torch, "empty", lambda *size, **options: pytest.fail("it is used"))
+    args = arguments(tmp_path, "--device", name)
+    assert len(launcher.places(args)) == (2 if name == "cuda" else 1)
+    launcher.require_possible([digits_grid.job(args, "none")], args)
+
+
 @pytest.mark.parametrize(
     "count, flags, message",
     [
@@ -131,7 +143,7 @@ def test_runs_get_gpus_in_turn_and_cores_are_divided(gpus, monkeypatch):
         (4, "--jobs-per-gpu 2 --gpus-per-run 2", "--gpus-per-run 2 takes whole GPUs, --jobs-per-gpu 2 shares them"),
         (2, "--jobs-per-gpu 2 --jobs 3", "--jobs 3 is the number of runs at a time: leave out --jobs-per-gpu"),
         (0, "--jobs-per-gpu 2", "--jobs-per-gpu 2 needs a GPU; on a CPU --jobs says how many runs at a time"),
-        (2, "--gpus-per-run 4", "--gpus-per-run 4 takes more GPUs than --device auto has here, 2"),
+        (2, "--gpus-per-run 4", "--gpus-per-run 4 takes more GPUs than --device auto has, 2"),
         (4, "--gpus-per-run 2 --jobs 3", "--jobs 3 with --gpus-per-run 2 takes more GPUs than --device auto has"),
         (0, "--device cuda", "--device cuda cannot be used"),
     ],

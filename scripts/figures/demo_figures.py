@@ -58,7 +58,7 @@ def mixed_batch(recipe, datasets, net, path):
     figure, axes = plt.subplots(len(PICTURES) + 1, 2 * SHOWN, figsize=(2.3 * SHOWN, 1.15 * (len(PICTURES) + 1)))
     draw_row(axes[0, :SHOWN], to_pixels(x[:SHOWN], datasets), [f"{datasets.classes[label]}" for label in y[:SHOWN]])
     axes[0, 0].set_ylabel("the batch", rotation=0, ha="right", va="center")
-    axes[0, SHOWN].text(0, 0.5, "share of the sample's own: white 1, black 0", va="center")
+    axes[0, SHOWN].text(0, 0.5, "share of the sample itself: white 1, black 0", va="center")
     for axis in axes[0, SHOWN:]:
         axis.axis("off")
     net.train()

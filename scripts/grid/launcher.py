@@ -88,7 +88,7 @@ def require_possible(jobs, args):
     if args.launcher == "slurm":
         device = torch.device("cpu") if args.device == "cpu" else None  # a node's GPU is not known here
     else:
-        device = select_device(args.device)
+        device = select_device(args.device, use=False)  # its runs do
     for job in jobs:
         flags = args.graphs, args.checkpoint_minutes, args.tensorboard
         train.require_possible(job.recipe, device, args.gpus_per_run, *flags)
@@ -119,7 +119,7 @@ def places(args):
     groups = [gpus[i : i + each] for i in range(0, len(gpus) - each + 1, each)]
     if gpus and (not groups or (each > 1 and (args.jobs or 0) > len(groups))):
         runs = f"--jobs {args.jobs} with " if args.jobs else ""
-        raise BadInput(f"{runs}--gpus-per-run {each} takes more GPUs than --device {args.device} has here, {len(gpus)}")
+        raise BadInput(f"{runs}--gpus-per-run {each} takes more GPUs than --device {args.device} has, {len(gpus)}")
     count = args.jobs or len(groups) * share or max(1, cores() // each)
     shared = {"OMP_NUM_THREADS": threads(cores() // (count * each))}
     names = [",".join(groups[i % len(groups)]) if groups else "" for i in range(count)]
@@ -135,7 +135,7 @@ def visible_gpus(name):
         require_kernels(torch.device("cuda", 0))
         count, given = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
         return given.split(",")[:count] if given else [str(i) for i in range(count)]
-    return [""] if select_device(name).type == "cuda" else []
+    return [""] if select_device(name, use=False).type == "cuda" else []
 
 
 def cores():
