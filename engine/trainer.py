@@ -48,7 +48,7 @@ class Trainer:
     ):
         self.recipe, self.datasets, self.regularizer, self.device = recipe, datasets, regularizer, device
         self.files, self.minutes, self.quiet, self.board = files, minutes, quiet, board
-        self.net = net.to(device, memory_format=torch.channels_last if recipe.channels_last else torch.preserve_format)
+        self.net = net.to(device)
         self.model = distributed.parallel(self.net)  # the same, in a training step
         self.optimizer = torch.optim.SGD(
             self.net.parameters(),

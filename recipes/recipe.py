@@ -161,8 +161,9 @@ def datasets(recipe, data_dir, workers):
 
 
 def network(recipe, num_classes):
-    """The recipe's network, with initial weights from torch's global generator."""
-    return models.build(recipe.model, num_classes, **fitting.options(recipe), layers=fitting.stages(recipe))
+    """The recipe's network in its memory format, with initial weights from torch's global generator."""
+    net = models.build(recipe.model, num_classes, **fitting.options(recipe), layers=fitting.stages(recipe))
+    return net.to(memory_format=torch.channels_last) if recipe.channels_last else net
 
 
 def regularizer(recipe, num_classes):

@@ -149,6 +149,13 @@ def test_memory_format_by_the_narrowest_strided_1x1_convolution(model, width, ch
         assert resolve("cifar100", model, "none", width=width, channels_last=wanted).channels_last is wanted
 
 
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_a_network_has_its_recipes_memory_format(channels_last):
+    recipe = resolve("cifar100", "preactresnet18", "none", width=4, channels_last=channels_last)
+    weight = recipes.network(recipe, 5).stages[1][0].conv1.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last) is channels_last
+
+
 def test_a_run_of_another_memory_format_is_refused_by_its_field(tmp_path):
     before, now = (
         resolve("digits", "preactresnet18", "none", width=8, **given) for given in ({"channels_last": True}, {})

@@ -169,7 +169,7 @@ def compiled_as_eager(recipe, net, device):
 
     Both are held against those of the next higher precision: bf16 and fp16 against float32, float32 against float64.
     """
-    twin = recipes.network(recipe, 100).to(device, memory_format=torch.channels_last).train()
+    twin = recipes.network(recipe, 100).to(device).train()
     twin.load_state_dict(net.state_dict())
     shape = recipe.batch_size, 3, recipe.image_size, recipe.image_size
     x = torch.randn(shape, device=device).to(memory_format=torch.channels_last)
