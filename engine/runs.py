@@ -232,9 +232,8 @@ class RunFiles:
         return None
 
     def cut_log(self, epochs):
-        """Keep the first lines of the log, those of the epochs done at the checkpoint."""
-        if self.log.is_dir():
-            raise BadInput(f"{self.log} is a folder; remove it to run it again")
+        """Keep the first lines of the log, of the epochs done at the checkpoint. Raises BadInput, as logged does."""
+        self.logged()
         lines = self.log.read_text().splitlines(keepends=True) if self.log.exists() else []
         write_whole(self.log, lambda file: file.write("".join(lines[:epochs]).encode()))
 

@@ -268,8 +268,9 @@ def draw_demo(grid, data_dir):
     print("drawing the pictures", flush=True)
     torch.set_num_threads(1)  # networks this small are slower on more, far slower on a busy machine
     runs, figures = grid.runs(), grid.out / "figures"
+    logs = {run.recipe: run.files.logged() for run in runs}
     make_folder(figures)
-    demo_figures.error_curves({run.recipe: run.files.log for run in runs}, figures / f"{grid.file_name}_curves.png")
+    demo_figures.error_curves(logs, figures / f"{grid.file_name}_curves.png")
     recipe = runs[0].recipe
     demo_figures.mixed_batch(recipe, *recipes.objects(recipe, data_dir), figures / f"{grid.file_name}_batch.png")
     print(f"pictures in {figures}")

@@ -100,6 +100,10 @@ def test_a_log_of_another_shape_is_named(line, files):
         files.logged()
     files.log.write_text(f'{whole}\n{{"epoch"')
     assert len(files.logged()) == 1, "a last line that is not whole yet"
+    files.log.write_bytes(b"\x80 no text")
+    for read in (files.logged, lambda: files.cut_log(1)):
+        with pytest.raises(BadInput, match="seed0.jsonl is no log of train.py"):
+            read()
 
 
 def test_epochs_count_from_1_and_files_without_format_are_read_so(files):

@@ -1,7 +1,5 @@
 """The demo's pictures: error curves, and one batch as every method mixes it, drawn by the code that trains."""
 
-import json
-
 import numpy as np
 import torch
 
@@ -28,13 +26,12 @@ PICTURES = (  # method, layer at which it is shown
 def error_curves(logs, path):
     """Validation error by epoch: a line a method, the mean over its seeds.
 
-    logs: {recipe: the run's .jsonl}; runs without one are left out.
+    logs: {recipe: the lines of the run's log, see RunFiles.logged}; runs without any are left out.
     """
     curves = {}
-    for recipe, log in logs.items():
-        if log.exists():
-            errors = [json.loads(line)["val_error"] for line in log.read_text().splitlines()]
-            curves.setdefault(recipe.method, []).append(errors)
+    for recipe, lines in logs.items():
+        if lines:
+            curves.setdefault(recipe.method, []).append([line["val_error"] for line in lines])
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     for method, look in styles(curves).items():
         runs = curves[method]

@@ -116,8 +116,9 @@ def scene_of(seed=0, data_dir=None, device="auto", workers=0, checkpoint=None, n
 def class_names(classes, folder):
     """The classes in words: Tiny-ImageNet's by the list that comes with it."""
     path, words = folder / "tiny-imagenet-200/words.txt", {}
-    if path.exists():
-        words = dict(line.split("\t", 1) for line in path.read_text().splitlines() if "\t" in line)
+    if path.is_file():
+        lines = path.read_text(errors="replace").splitlines()
+        words = dict(line.split("\t", 1) for line in lines if "\t" in line)
     return [words.get(name, name).partition(",")[0].replace("_", " ") for name in classes]
 
 
