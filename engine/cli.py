@@ -104,8 +104,8 @@ def one_line(error, script=None):
 def explain(function, script=None):
     """The exit status of a script's work: what function returns, or after one line on stderr another.
 
-    2 for bad input, 75 where another process is at it, 1 for a run that failed, 128 + the signal where it was stopped.
-    script: the name that the line begins with, by default the running file's.
+    2 for bad input, 75 where another process is at it, 1 for a run that failed or a file that cannot be opened, 128 +
+    the signal where it was stopped. script: the name that the line begins with, by default the running file's.
     """
     script = script or Path(sys.argv[0]).name
 
@@ -133,6 +133,9 @@ def explain(function, script=None):
         return 128 + number
     except BrokenPipeError:  # the reader of what is printed, as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:  # which names the file
+        one_line(error, script)
         return 1
     except KeyboardInterrupt:
         one_line("interrupted; the same command starts again", script)

@@ -175,7 +175,7 @@ def _lock_file(path, what):
 def _refusal(path, what, error):
     """The exception that says why the lock file at path cannot be locked."""
     if isinstance(error, BlockingIOError) or is_locked(path):
-        owner = path.read_text().strip() or "of unknown number"
+        owner = path.read_text(errors="replace").strip() or "of unknown number"
         return Locked(f"{what} by process {owner}")
     held = " and nobody holds it" if os.access(path, os.R_OK, effective_ids=True) else ""
     return BadInput(f"{path} belongs to user {path.stat().st_uid}{held}: remove it, or give another --out")

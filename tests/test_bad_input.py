@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import train
+from engine import cli
 from scripts import tables
 from tests.image_files import write_classes
 
@@ -150,6 +151,11 @@ def test_a_real_command(script, name, tmp_path):
     assert done.returncode == 2
     assert done.stderr == f"{name}: --epochs must be at least 1, not 0\n"
     assert not list(tmp_path.iterdir())
+
+
+def test_any_file_that_cannot_be_opened_is_one_line(capsys, tmp_path):
+    assert cli.explain(lambda: (tmp_path / "gone").read_text(), "train.py") == 1
+    assert capsys.readouterr().err == f"train.py: [Errno 2] No such file or directory: '{tmp_path / 'gone'}'\n"
 
 
 def test_an_output_folder_that_cannot_be_written(capsys, tmp_path):
