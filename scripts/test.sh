@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Lint, format check, tests on as many processes as there are cores, one thread each:
-#   bash scripts/test.sh                     without those that kill processes, start torchrun or Slurm
+#   bash scripts/test.sh                     without those that train in real processes or on real images
 #   bash scripts/test.sh --slow              all of them
 #   bash scripts/test.sh tests/test_setup.py -k python      other arguments go to pytest
 set -euo pipefail

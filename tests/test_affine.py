@@ -258,6 +258,7 @@ def test_impossible_seed_is_one_line(tmp_path, train_tiny, capsys):
     assert "--draw-seed must be at most" in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_real_images(real_checkpoint, tmp_path):
     checkpoint, images = real_checkpoint
     assert evaluate(tmp_path, checkpoint, "--limit", 100, data_dir=images) == 0

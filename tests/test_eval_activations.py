@@ -166,6 +166,7 @@ def test_drawn_are_the_channels_in_order_and_in_figure_6_two_of_the_stages(tmp_p
         assert rows == [[s, stage, *point] for s in (0, 2) for stage in stages for point in ((1, 3.0), (2, -1.0))]
 
 
+@pytest.mark.slow
 def test_real_images(real_checkpoint, tmp_path):
     checkpoint, images = real_checkpoint
     assert evaluate(tmp_path, checkpoint, "--limit", 100, data_dir=images) == 0

@@ -219,6 +219,7 @@ def test_the_paper_stands_beside_table_5_alone():
         assert ("tiny_imagenet", "wrn28_10", "patchup_soft", paper_metric(other)) not in paper
 
 
+@pytest.mark.slow
 def test_real_images(real_checkpoint):
     checkpoint, images = real_checkpoint
     given = [checkpoint, "--attacks", "fgsm", "strongest", "--limit", LIMIT, "--data-dir", images, "--device", "cpu"]

@@ -358,6 +358,7 @@ def test_contact_sheet(tmp_path, capsys, monkeypatch):
 IMAGES = os.environ.get("PATCHUP_DATA")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not IMAGES, reason="PATCHUP_DATA does not say where the real images are")
 @pytest.mark.parametrize("dataset, table, storage", [("cifar100", 32, "png"), ("tiny_imagenet", 64, "jpeg85")])
 def test_real_images(tmp_path, dataset, table, storage):

@@ -222,6 +222,7 @@ def test_the_official_step_is_the_same_training_with_separate_relus():
     assert x.tolist() == [0, 0]  # as it was before
 
 
+@pytest.mark.slow
 def test_functions_in_processes_of_their_own_take_turns(tmp_path):
     log = tmp_path / "log"
     command = f"echo $PPID >> {log}"
@@ -283,6 +284,7 @@ def test_the_mode_is_left_when_a_step_fails(monkeypatch, modes):
     assert modes == ["warn", "default"]
 
 
+@pytest.mark.slow
 def test_several_runs_at_once_are_counted_together():
     assert timing.images_a_second(tiny_recipe(), CPU, 2, seconds=0.2) > 0
 
