@@ -5,6 +5,7 @@ import fcntl
 import json
 import math
 import os
+import pickle
 import platform
 import re
 import struct
@@ -133,6 +134,8 @@ def load_checkpoint(path):
             if broken := archive.testzip():
                 raise zipfile.BadZipFile(f"the checksum of {broken} is wrong")
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # torch's words are of its own history
+        raise BadInput(f"{path} is no checkpoint of train.py: it holds objects that loading would execute") from error
     except Exception as error:  # a flipped bit raises nearly anything
         reason = str(error).strip().partition("\n")[0][:100]
         raise BadInput(f"{path} is damaged or no checkpoint of train.py ({reason})") from error

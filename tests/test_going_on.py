@@ -154,7 +154,7 @@ def test_no_checkpoint_left_is_refused_and_code_in_it_is_not_run(unfinished, tra
     with pytest.raises(BadInput, match="checkpoint.pt is damaged or no checkpoint .*remove it to start anew"):
         train_anew()
     torch.save({"net": Evil(tmp_path / "evil")}, unfinished.checkpoint)
-    with pytest.raises(BadInput, match="checkpoint.pt is damaged or no checkpoint of train.py"):
+    with pytest.raises(BadInput, match="is no checkpoint of train.py: it holds objects that loading would execute"):
         train_anew()
     torch.save({"weights": torch.ones(3)}, unfinished.checkpoint)
     with pytest.raises(BadInput, match="is no checkpoint of train.py: it holds no recipe and network"):
