@@ -6,8 +6,8 @@ python -m scripts.study cpu --dry-run           # every run, its state and hours
 python -m scripts.study cpu --no-run            # collect and derive from what is done
 python -m scripts.study gpu-minutes --graphs --jobs-per-gpu 5     # five methods at full size, minutes of one GPU
 
-Its designs are recipes.DESIGNS. Runs come seed by seed, the methods' before the parts', each with its evaluations. It
-can be stopped at any moment; the same command goes on. A record stands for its run: what has one in
+Its designs are recipes.DESIGNS. First come three seeds of the methods, then all other runs seed by seed, each with its
+evaluations. It can be stopped at any moment; the same command goes on. A record stands for its run: what has one in
 results/published/study/<scale>, or in --records instead, is not trained again (--records NEW_FOLDER begins anew).
 
 <out> gets the runs; --records, or else <out>/records, the records of before and of these runs together (see
@@ -29,6 +29,7 @@ from engine.files import BadInput, make_folder, read_json
 from scripts import tables
 from scripts.claims import __main__ as claims
 from scripts.claims import records
+from scripts.claims.judge import FEWEST
 from scripts.claims.records import KINDS, RunRecord, StudyRecords
 from scripts.figures import diversity
 from scripts.grid import estimates, grids, launcher
@@ -67,13 +68,17 @@ def plans_of(scale, args, whole=False):
 
 
 def jobs_of(plans, args):
-    """The Jobs of all plans, seed by seed, each run with its evaluations right after its training."""
+    """The Jobs of all plans, each run with its evaluations right after its training.
+
+    First those seeds of the methods that a verdict takes; then all others seed by seed, the methods' before the parts'.
+    """
     diverse = {run.files.stem for run in plans["activations"].grid.runs()} if "activations" in plans else ()
     jobs = [
         with_diversity(job, args) if job.files.stem in diverse and job.recipe.method in diversity.METHODS else job
         for job in tables.jobs_of(plans.values(), args)
     ]
-    return sorted(jobs, key=lambda job: job.recipe.seed)  # stable: the methods' before the parts'
+    methods = {run.files.stem for run in plans["methods"].grid.runs() if run.recipe.seed < FEWEST}
+    return sorted(jobs, key=lambda job: (job.files.stem not in methods, job.recipe.seed))
 
 
 def with_diversity(job, args):

@@ -75,16 +75,20 @@ def runs_of(plans, part="methods"):
 # ---- launching ----
 
 
-def test_jobs_come_seed_by_seed_the_methods_first_each_with_its_evaluations(tmp_path):
-    args, plans = planned(tmp_path, "--seeds", "2")
+def test_three_seeds_of_the_methods_come_first_then_seed_by_seed_each_with_its_evaluations(tmp_path):
+    args, plans = planned(tmp_path, "--seeds", "4")
     jobs = study.jobs_of(plans, args)
-    assert [job.recipe.seed for job in jobs] == sorted(job.recipe.seed for job in jobs)
-    assert [(job.recipe.method, job.recipe.seed) for job in jobs[:9]] == [(m, 0) for m in regularizers.PAPER]
-    assert len({job.files.stem for job in jobs}) == len(jobs) == 60
+    order = [(method, seed) for seed in range(3) for method in regularizers.PAPER]
+    assert [(job.recipe.method, job.recipe.seed) for job in jobs[:27]] == order
+    later = jobs[27:]
+    assert [job.recipe.seed for job in later] == sorted(job.recipe.seed for job in later)
+    fourth = [job.recipe.method for job in later if job.recipe.seed == 3]
+    assert fourth[:9] == list(regularizers.PAPER), "the methods' before the parts'"
+    assert len({job.files.stem for job in jobs}) == len(jobs) == 116
     commands = {job.recipe.method: [module for module, _ in job.commands] for job in jobs[:9]}
     plain = ["train", "eval_affine", "eval_activations", "eval_adversarial", "eval_corruption", "eval_adversarial"]
     assert commands["none"] == plain and commands["patchup_soft"] == [*plain, "scripts.figures.illustrations"]
-    assert all([module for module, _ in job.commands] == ["train"] for job in jobs[9:30])
+    assert all([module for module, _ in job.commands] == ["train"] for job in later if job.recipe.seed < 3)
     hard = next(job for job in jobs if job.recipe.method == "patchup_hard")
     assert str(hard.files.last) in hard.commands[1][1] and str(hard.files.best) in hard.commands[-1][1]
 
