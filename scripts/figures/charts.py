@@ -3,7 +3,7 @@
 All take a DataFrame with a row a run (dataset, model, method, seed) and point, and
 
     path: where to write, without suffix: <path>.png, <path>.pdf and the caption, <path>.txt
-    expected: methods that are expected; the caption names those without runs (default: the table's)
+    expected: methods that should have runs; the caption names those without (default: the table's)
     note: a sentence to end the caption, as how the corruptions were made or how many images were seen
 
 and return the caption. They raise BadInput for a table without rows, for a row that occurs twice, and where one run
