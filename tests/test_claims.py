@@ -359,6 +359,15 @@ def test_a_study_of_one_run_can_be_shown(tmp_path):
     assert "Nothing of ours is measured yet (part: 8 rows)" in texts["claims.md"]
 
 
+def test_what_only_the_paper_measured_is_not_told_as_ours(tmp_path):
+    def error(part, method, variant, seed):
+        return {(NONE, ""): 80.0, (SOFT, ""): 78.0}.get((method, variant)) if part == "methods" else None
+
+    section = derived(study_records.make(tmp_path / "cpu", error, seeds=(0,), evaluated=False))[2]
+    assert "Soft PatchUp is ahead by 2.00 points of test error (1 seed) (paper: ahead by 4.67 points)" in section
+    assert "Hard PatchUp has no run to compare yet (paper: ahead by 5.50 points)" in section
+
+
 @pytest.mark.parametrize("scale", recipes.DESIGNS)
 def test_every_design_can_be_shown_from_its_first_run(tmp_path, scale):
     """Rows that a claim reads and a design has not would be errors."""

@@ -75,10 +75,16 @@ def ahead(network, other):
     """How Soft and Hard PatchUp compare with another method on test error, in words."""
     paper = table2(network.model)
     findings = {method: finding(network, pair("error", method, other, 0, paper)) for method in PATCHUP}
-    words = " and ".join(f"{recipes.printed(method)} {lead(part)}" for method, part in findings.items())
     missing = all(math.isnan(part.pooled.mean) for part in findings.values())
+    tell = in_paper if missing else lead
+    words = " and ".join(f"{recipes.printed(method)} {tell(part)}" for method, part in findings.items())
     place = f"{recipes.printed(network.model)} on CIFAR-100"
     return f"not compared yet; in the paper, {place}, {words}" if missing else words
+
+
+def in_paper(part):
+    """`is ahead by 4.67 points of test error`, in the paper."""
+    return f"is {side(part.paper.mean)} by {abs(part.paper.mean):.2f} points of test error"
 
 
 def lead(part):
@@ -87,8 +93,8 @@ def lead(part):
     mean, low, high, _ = part.pooled
     low, high = sorted((abs(low), abs(high)))
     if math.isnan(mean):
-        return f"is {paper} of test error"
-    if not part.enough:
+        text = "has no run to compare yet"
+    elif not part.enough:
         text = f"is {side(mean)} by {abs(mean):.2f} points of test error ({part.seeds} seed{'s' * (part.seeds > 1)})"
     elif part.side:
         text = f"is {side(mean)} by {abs(mean):.2f} points of test error [{low:.2f}, {high:.2f}]"
