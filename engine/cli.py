@@ -22,11 +22,11 @@ from engine.streams import make_tolerant
 class Parser(argparse.ArgumentParser):
     """A parser that reports a mistake in one line, with the flag that was probably meant.
 
-    By default its description keeps its lines, and flags are not abbreviated.
+    Its description keeps its lines, and flags are not abbreviated.
     """
 
-    def __init__(self, *, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options):
-        super().__init__(formatter_class=formatter_class, allow_abbrev=allow_abbrev, **options)
+    def __init__(self, **options):
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
 
     def error(self, message):
         distributed.tell(f"{self.prog}: {message}{self.meant(message)}")

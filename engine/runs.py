@@ -200,7 +200,7 @@ class RunFiles:
         return lines
 
     def lock(self):
-        """Keep other processes off this run. Raises Locked if one trains it, BadInput for a folder without access."""
+        """Keep other processes off this run. Raises Locked if it is in use, BadInput for a folder without access."""
         return locked(self.with_suffix("lock"), f"{self.stem} is being trained")
 
     def save_checkpoint(self, state):

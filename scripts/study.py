@@ -7,8 +7,8 @@ python -m scripts.study cpu --no-run            # collect and derive from what i
 python -m scripts.study gpu-minutes --graphs --jobs-per-gpu 5     # five methods at full size, minutes of one GPU
 
 Its designs are recipes.DESIGNS. First come three seeds of the methods, then all other runs seed by seed, each with its
-evaluations. It can be stopped at any moment; the same command goes on. A record stands for its run: what has one in
-results/published/study/<scale>, or in --records instead, is not trained again (--records NEW_FOLDER begins anew).
+evaluations. It can be stopped at any moment; the same command goes on. A record stands for its run: a run with a record
+in results/published/study/<scale>, or in --records instead, is not trained again (--records NEW_FOLDER begins anew).
 
 <out> gets the runs; --records, or else <out>/records, the records of before and of these runs together (see
 scripts/claims/records.py) and what follows from them: tables and pictures; <out> gets claims.md.

@@ -76,20 +76,20 @@ def ahead(network, other):
     paper = table2(network.model)
     findings = {method: finding(network, pair("error", method, other, 0, paper)) for method in PATCHUP}
     missing = all(math.isnan(part.pooled.mean) for part in findings.values())
-    tell = in_paper if missing else lead
-    words = " and ".join(f"{recipes.printed(method)} {tell(part)}" for method, part in findings.items())
+    told = {m: f"is {in_paper(part)} of test error" if missing else lead(part) for m, part in findings.items()}
+    words = " and ".join(f"{recipes.printed(method)} {text}" for method, text in told.items())
     place = f"{recipes.printed(network.model)} on CIFAR-100"
     return f"not compared yet; in the paper, {place}, {words}" if missing else words
 
 
 def in_paper(part):
-    """`is ahead by 4.67 points of test error`, in the paper."""
-    return f"is {side(part.paper.mean)} by {abs(part.paper.mean):.2f} points of test error"
+    """`ahead by 4.67 points`, in the paper; nothing where it has no numbers."""
+    return f"{side(part.paper.mean)} by {abs(part.paper.mean):.2f} points" if part.paper else ""
 
 
 def lead(part):
     """`is ahead by 5.02 points of test error [4.51, 5.53] (paper: ahead by 4.67 points)` for its Finding."""
-    paper = f"{side(part.paper.mean)} by {abs(part.paper.mean):.2f} points" if part.paper else ""
+    paper = in_paper(part)
     mean, low, high, _ = part.pooled
     low, high = sorted((abs(low), abs(high)))
     if math.isnan(mean):
