@@ -42,7 +42,7 @@ if [ "$python" != "$venv" ]; then
 fi
 "$venv" -m pip --version >/dev/null 2>&1 || "$venv" -m ensurepip >/dev/null ||
     die "pip cannot be put into .venv: remove .venv and run this again"
-echo "setup: installing $requirements into .venv (once: some minutes, about 6 GB with torch's CUDA libraries)"
+echo "setup: installing $requirements into .venv (once: some minutes; 6 to 8 GB, 12 GB while it installs)"
 "$venv" -m pip install -q -r "$requirements" ||
     die "pip's reason for $requirements stands above; run this again, it goes on from there"
 "$venv" scripts/check_install.py "$requirements"
