@@ -6,9 +6,10 @@ python -m scripts.study cpu --dry-run           # every run, its state and hours
 python -m scripts.study cpu --no-run            # collect and derive from what is done
 python -m scripts.study gpu-minutes --graphs --jobs-per-gpu 5     # five methods at full size, minutes of one GPU
 
-Its designs are recipes.DESIGNS. First come three seeds of the methods, then all other runs seed by seed, each with its
-evaluations. It can be stopped at any moment; the same command goes on. A record stands for its run: a run with a record
-in results/published/study/<scale>, or in --records instead, is not trained again (--records NEW_FOLDER begins anew).
+Its designs are recipes.DESIGNS. First three seeds of the methods are trained, for the verdicts on clean errors, then
+evaluated; then come all other runs seed by seed, each with its evaluations. It can be stopped at any moment; the same
+command goes on. A record with all its evaluations stands for its run, which is not trained again: those in
+results/published/study/<scale>, or in --records instead (--records NEW_FOLDER begins anew).
 
 <out> gets the runs; --records, or else <out>/records, the records of before and of these runs together (see
 scripts/claims/records.py) and what follows from them: tables and pictures; <out> gets claims.md.
@@ -68,17 +69,23 @@ def plans_of(scale, args, whole=False):
 
 
 def jobs_of(plans, args):
-    """The Jobs of all plans, each run with its evaluations right after its training.
-
-    First those seeds of the methods that a verdict takes; then all others seed by seed, the methods' before the parts'.
-    """
+    """The Jobs of all plans, each run with its evaluations: the first ones, then all others seed by seed."""
     diverse = {run.files.stem for run in plans["activations"].grid.runs()} if "activations" in plans else ()
     jobs = [
         with_diversity(job, args) if job.files.stem in diverse and job.recipe.method in diversity.METHODS else job
         for job in tables.jobs_of(plans.values(), args)
     ]
-    methods = {run.files.stem for run in plans["methods"].grid.runs() if run.recipe.seed < FEWEST}
-    return sorted(jobs, key=lambda job: (job.files.stem not in methods, job.recipe.seed))
+    return sorted(jobs, key=lambda job: (not is_first(job, plans), job.recipe.seed))
+
+
+def is_first(job, plans):
+    """Whether a Job is of those seeds of the methods that a verdict takes."""
+    return job.recipe.seed < FEWEST and any(run.recipe == job.recipe for run in plans["methods"].grid.runs())
+
+
+def training(job):
+    """The Job without its evaluations."""
+    return dataclasses.replace(job, commands=job.commands[:1], results=(job.files.result,))
 
 
 def with_diversity(job, args):
@@ -215,6 +222,7 @@ def make(args):
         if args.dry_run:
             launcher.dry_run(jobs, args, out)
             return 0
+        launcher.launch([training(job) for job in jobs if is_first(job, plans)], args)
         failed = launcher.launch(jobs, args)
     for record in local_records(plans_of(scale, args, whole=True)):
         known.add(record, str(out))

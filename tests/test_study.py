@@ -97,14 +97,17 @@ def test_a_study_launches_what_is_missing_and_says_where_one_failed(tmp_path, mo
     launched = []
 
     def launch(jobs, args):
-        launched.extend(jobs)
+        launched.append(jobs)
         for run in study.plans_of("cpu", args)["methods"].grid.runs():
             finish(run)
         return jobs[:1]
 
     monkeypatch.setattr(launcher, "launch", launch)
     assert study.main(arguments(tmp_path, "--seeds", "1")) == 1
-    assert len(launched) == 30
+    trained, done = launched
+    assert [job.recipe for job in trained] == [job.recipe for job in done[:9]], "errors first"
+    assert all(job.finished() and [module for module, _ in job.commands] == ["train"] for job in trained)
+    assert len(done) == 30 and not done[0].finished()
     assert "9 of 152 runs are done" in (tmp_path / "out/claims.md").read_text()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["part", "runs", "left", "hours"]
@@ -201,11 +204,11 @@ def test_a_fresh_machine_goes_on_from_the_records(tmp_path, monkeypatch):
     assert study.main(arguments(tmp_path / "a", "--no-run")) == 0
     kept = tmp_path / "a/out/records"
 
-    launched = []
+    launched = []  # trainings of the first seeds, then all that is missing, twice
     monkeypatch.setattr(launcher, "launch", lambda jobs, args: launched.append(jobs) or [])
     assert study.main(arguments(tmp_path / "b", "--seeds", "1", "--records", str(kept))) == 0
-    left = {(job.recipe.method, job.recipe.epochs, job.recipe.loss_terms) for job in launched[0]}
-    assert len(launched[0]) == 30 - 3
+    left = {(job.recipe.method, job.recipe.epochs, job.recipe.loss_terms) for job in launched[1]}
+    assert len(launched[0]) == 9 - 2 and len(launched[1]) == 30 - 3
     assert ("none", 75, None) not in left and ("patchup_hard", 75, "first") not in left
     assert ("cutmix", 75, None) in left  # an evaluation is missing, and the weights are elsewhere
     assert ("patchup_soft", 75, "both") in left  # its diversity is missing
@@ -213,7 +216,7 @@ def test_a_fresh_machine_goes_on_from_the_records(tmp_path, monkeypatch):
     monkeypatch.setattr(claims, "PUBLISHED", tmp_path / "other")
     records.write(tmp_path / "other/study/cpu", records.read(kept))
     assert study.main(arguments(tmp_path / "c", "--seeds", "1")) == 0
-    assert [job.recipe for job in launched[1]] == [job.recipe for job in launched[0]]
+    assert [job.recipe for job in launched[3]] == [job.recipe for job in launched[1]]
     assert study.main(arguments(tmp_path / "d", "--records", str(tmp_path / "new"), "--no-run")) == 2, "it begins anew"
 
 
