@@ -73,7 +73,7 @@ def make_steps(trainer, source, count, region, bar):
     images = 0
     with contextlib.ExitStack() as meanwhile:
         for owner, name, part in places(trainer):
-            meanwhile.enter_context(replaced(owner, name, within(region, part, getattr(owner, name))))
+            meanwhile.enter_context(replaced(owner, **{name: within(region, part, getattr(owner, name))}))
         for _ in range(count):
             with region("input"):
                 x, y = next(source)
@@ -97,17 +97,16 @@ def places(trainer):
 
 
 @contextlib.contextmanager
-def replaced(owner, name, value):
-    """Within it, the attribute `name` of an object or a class is another value."""
-    before = vars(owner).get(name)  # None: it is its class's
-    setattr(owner, name, value)
+def replaced(owner, **values):
+    """Within it, attributes of a module, class or object have these values."""
+    before = {name: getattr(owner, name) for name in values}
     try:
+        for name, value in values.items():
+            setattr(owner, name, value)
         yield
     finally:
-        if before is None:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, before)
+        for name, value in before.items():
+            setattr(owner, name, value)
 
 
 def within(region, part, function):

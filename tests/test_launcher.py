@@ -316,6 +316,15 @@ def test_the_speed_of_training_steps_is_measured():
         assert 1 < estimates.images_per_second(recipe, torch.device("cpu")) < 1e6
 
 
+@pytest.mark.parametrize("speed, sizes", [(50, [10, 100]), (5, [10])])
+def test_a_quick_step_is_timed_whole(speed, sizes, monkeypatch):
+    timed = []
+    monkeypatch.setattr(estimates, "_speed", lambda recipe, device, size: timed.append(size) or speed)
+    recipe = recipes.resolve("cifar100", "preactresnet18", "none")
+    assert estimates.images_per_second(recipe, torch.device("cpu")) == speed
+    assert timed == sizes
+
+
 def test_wall_time_is_that_of_the_longest_place():
     assert estimates.wall_time([3, 1, 1, 1], at_once=2) == 3
     assert estimates.wall_time([1, 1, 3], at_once=2) == 4

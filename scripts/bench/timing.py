@@ -22,6 +22,7 @@ from data.loaders import TRAIN, MemoryLoader, Pool
 from engine.device import autocast, peak_memory, set_up_backends
 from engine.files import RunFailed
 from engine.graphs import Recorder
+from engine.profiling import replaced
 from engine.trainer import Trainer, compile_stages
 from regularizers import puzzlemix
 from regularizers.base import one_hot
@@ -127,19 +128,6 @@ def clocked(module, names, device):
 
     with replaced(module, **{name: clock(getattr(module, name)) for name in names}):
         yield seconds
-
-
-@contextlib.contextmanager
-def replaced(owner, **values):
-    """Within it, attributes of a module, class or object have these values."""
-    before = {name: getattr(owner, name) for name in values}
-    try:
-        for name, value in values.items():
-            setattr(owner, name, value)
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(owner, name, value)
 
 
 # ---- memory ----

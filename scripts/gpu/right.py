@@ -15,9 +15,10 @@ import regularizers
 import train
 from engine.device import autocast, best_amp, set_up_backends
 from engine.graphs import Recorder
+from engine.profiling import replaced
 from engine.signals import Stopped
 from engine.trainer import Trainer, compile_stages
-from scripts.bench.timing import Case, random_images, replaced, synchronisations
+from scripts.bench.timing import Case, random_images, synchronisations
 from scripts.gpu.rows import attempted, check
 
 # Rounding of another order is as large as the CPU's; the transforms of Winograd's 3x3 convolutions, which cuDNN may

@@ -12,8 +12,9 @@ import torch
 import recipes
 import regularizers
 from engine.device import best_amp, set_up_backends
+from engine.profiling import replaced
 from engine.trainer import compile_stages
-from scripts.bench.timing import Case, images_a_second, replaced, timed
+from scripts.bench.timing import Case, images_a_second, timed
 from scripts.gpu.right import compiled_as_eager
 from scripts.gpu.rows import attempted, report
 from scripts.grid import estimates
