@@ -368,6 +368,16 @@ def test_what_only_the_paper_measured_is_not_told_as_ours(tmp_path):
     assert "Hard PatchUp has no run to compare yet (paper: ahead by 5.50 points)" in section
 
 
+def test_what_does_not_hold_is_named_and_said_to_be_so_far_while_seeds_are_missing(tmp_path):
+    def error(part, method, *row):
+        return study_records.plain_error(part, {NONE: HARD, HARD: NONE}.get(method, method), *row)
+
+    for seeds, words in ((range(3), ", so far"), (None, "")):
+        section = derived(study_records.make(tmp_path / f"cpu{words}", error, seeds=seeds))[2]
+        assert f"**Of the paper's claims**{words}: " in section
+        assert '(1 "Hard PatchUp has the lowest test error, Soft PatchUp the second lowest", ' in section
+
+
 @pytest.mark.parametrize("scale", recipes.DESIGNS)
 def test_every_design_can_be_shown_from_its_first_run(tmp_path, scale):
     """Rows that a claim reads and a design has not would be errors."""

@@ -58,6 +58,7 @@ def opening(network, judgements):
     mean = network.additive("error", MAIN).mean((NONE, "")).mean
     error = "not known yet" if math.isnan(mean) else f"{mean:.1f} %"
     images = result["images"]["train"] // result["classes"]
+    so_far = ", so far" * any(judgement.so_far != judgement.verdict for judgement in judgements)
     mixups = [other for other in ("mixup", MANIFOLD) if other in network.design.methods]
     return [
         f"**Where**: {images} training images a class of CIFAR-100, {recipes.printed(network.model)} of width "
@@ -67,7 +68,7 @@ def opening(network, judgements):
         f"**Over no mixing**: {ahead(network, NONE)}.",
         f"**Over CutMix**: {ahead(network, CUTMIX)}.",
         f"**Over the mixups**: {'; '.join(f'against {recipes.printed(m)} {ahead(network, m)}' for m in mixups)}.",
-        f"**Of the paper's claims**: {tally(judgements)}.",
+        f"**Of the paper's claims**{so_far}: {tally(judgements)}.",
     ]
 
 
@@ -113,7 +114,7 @@ def tally(judgements):
     words = []
     for verdict in (HOLDS, FAILS, UNDECIDED, UNTESTABLE, NO_VERDICT):
         claims = [judgement.claim for judgement in judgements if judgement.verdict == verdict]
-        names = [claim.title if verdict == FAILS else str(claim.number) for claim in claims]
+        names = [f'{claim.number} "{claim.title}"' if verdict == FAILS else str(claim.number) for claim in claims]
         if claims:
             words.append(f"{counted(verdict, len(claims))} ({', '.join(names)})")
     excluded = [str(j.claim.number) for j in judgements if any(part.excludes_paper for part in j.parts)]
