@@ -1,7 +1,7 @@
 """The folder of a run below results/: one rule for train.py and the tables, so that neither trains what the other has.
 
 runs                     the paper's recipe
-runs-epochs8-width16     other recipes, by the fields that differ from the paper's
+runs-width16-epochs8     other recipes, by the fields that differ from the paper's
 runs-NAME                the fields that --recipe-tag NAME stands for, kept in runs-NAME/recipe.json
 """
 

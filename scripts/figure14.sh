@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# Figure 14: activation magnitudes of WRN-28-10 after conv1 and every layer: launches what is missing, renders ours beside the paper's:
+# Figure 14: activation magnitudes of WRN-28-10 after conv1 and every layer: launches what is missing, renders ours (the paper's numbers are not printed):
 #   bash scripts/figure14.sh [--methods NAME ...] [--seeds N] [--official] [--dry-run] [--help]
 exec bash "$(dirname "${BASH_SOURCE[0]}")/python.sh" -m scripts.tables figure14 "$@"

@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# Figure 4: errors of WRN-28-10 under common corruptions of Tiny-ImageNet: launches what is missing, renders ours beside the paper's:
+# Figure 4: errors of WRN-28-10 under common corruptions of Tiny-ImageNet: launches what is missing, renders ours (the paper's numbers are not printed):
 #   bash scripts/figure4.sh [--methods NAME ...] [--seeds N] [--released DIR] [--limit N] [--dry-run] [--help]
 exec bash "$(dirname "${BASH_SOURCE[0]}")/python.sh" -m scripts.tables figure4 "$@"

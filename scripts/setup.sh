@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv and installs requirements.txt into it; does nothing where that is done. demo.sh and test.sh call it first.
+# Makes .venv and installs requirements.txt into it; does nothing where that is done. The other scripts call it first.
 #   PYTHON=/path/to/python bash scripts/setup.sh      (default: python3; needed only until .venv is there)
 #   REQUIREMENTS=requirements-v100.txt bash scripts/demo.sh      (another list; .venv keeps to it from then on)
 set -euo pipefail
