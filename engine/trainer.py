@@ -225,7 +225,12 @@ class Trainer:
         return {name: tensor.clone() for name, tensor in self.net.state_dict().items()}
 
     def require_finite(self):
-        """Raise RunFailed if a loss of this epoch is not finite, with fp16 if those of OVERFLOWS steps in a row are."""
+        """Raise RunFailed if a loss of this epoch is not finite.
+
+        With fp16 if those of OVERFLOWS steps in a row are, or if gradients overflow however little the loss is scaled.
+        """
+        if self.scaler.get_scale() < 1:  # 1 without fp16; every step that overflows halves it and changes no weight
+            self.diverged("the gradients are", max(self.step - 1, 0))
         broken = ~torch.isfinite(self.losses[0, : self.step])
         if not broken.any():
             return

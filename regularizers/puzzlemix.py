@@ -22,6 +22,7 @@ that gains most among those that have not refused it, and every place keeps the 
 move where nothing is gained. x2 moves likewise with 1 - m.
 """
 
+import contextlib
 import math
 
 import numpy as np
@@ -130,8 +131,9 @@ def wishes(salient, seen, eps):
     cost = eps * (length.float() / (width - 1) ** 2)
     salient = salient.float().flatten()
     reach = torch.searchsorted(cost, salient)  # how many offsets cost less than the block's saliency
-    block = torch.repeat_interleave(reach)
-    offset = torch.arange(len(block), device=block.device) - (reach.cumsum(0) - reach)[block]
+    end = reach.cumsum(0)
+    block = torch.repeat_interleave(reach, output_size=int(end[-1]))  # without the size it would wait twice
+    offset = torch.arange(len(block), device=block.device) - (end - reach)[block]
     y, x = block // width % width + dy[offset], block % width + dx[offset]
     place = block + dy[offset] * width + dx[offset]
     inside = (y >= 0) & (y < width) & (x >= 0) & (x < width)
@@ -173,6 +175,13 @@ def move_blocks(x, plan):
     shift = (corner[plan] - corner).view(-1, width, 1, width, 1)
     index = (pixel + shift).flatten(1)[:, None].expand(-1, x.shape[1], -1)
     return x.flatten(2).gather(2, index).view_as(x)
+
+
+def without_float16(device):
+    """A context in which autocast to float16 does not hold; one to bfloat16 does."""
+    kind = device.type
+    is_float16 = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.float16
+    return torch.autocast(kind, enabled=False) if is_float16 else contextlib.nullcontext()
 
 
 class KnownGradient(torch.autograd.Function):
@@ -287,7 +296,8 @@ class PuzzleMix(Regularizer):
         """Euclidean norm over channels of the clean loss' gradient with respect to x [B, 3, H, W], float32 [B, H, W].
 
         The pass runs on stand-ins: without clean_lam on parameters that need no gradient, so that none is computed,
-        with it on copies of the running statistics, so that these move once a step.
+        with it on copies of the running statistics, so that these move once a step. With it autocast to float16 is
+        left, where the parameters' gradients, summed over the images and scaled, end at 65504.
         """
         parameters = {name: p for name, p in net.named_parameters() if p.requires_grad} if self.clean_lam else {}
         stand_ins = {name: b.clone() for name, b in net.named_buffers()}
@@ -296,7 +306,7 @@ class PuzzleMix(Regularizer):
         modes = [(module, module.training) for module in net.modules()]
         net.train(bool(self.clean_lam))
         try:
-            with torch.enable_grad():
+            with torch.enable_grad(), without_float16(x.device) if self.clean_lam else contextlib.nullcontext():
                 logits = functional_call(net, stand_ins, (x,))
                 loss = SALIENCY_SCALE * F.cross_entropy(logits.float(), y, reduction="sum")
             gradient, *clean = torch.autograd.grad(loss, [x, *parameters.values()])

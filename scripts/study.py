@@ -134,7 +134,7 @@ def print_hours(plans, jobs, known, args, out):
     if args.launcher == "local":
         torch.set_num_threads(int(launcher.places(args)[0]["OMP_NUM_THREADS"]))
     states = {job: job.files.state() for job in jobs}
-    hours = estimates.hours_left(states, out / "speed.json", select_device(args.device))
+    hours = estimates.hours_left(states, out / "speed.json", select_device(args.device), args.graphs)
     counted, total = set(), 0.0
     print(f"{'part':12} {'runs':>5} {'left':>5}  hours")
     for part, plan in plans.items():

@@ -32,6 +32,7 @@ SHAPES = {  # a shape for results whose true one is known on the device alone
     aten.nonzero.default: lambda x: (x.numel() // 2, x.dim()),
     aten.repeat_interleave.Tensor: lambda repeats: (3 * len(repeats),),
 }
+COUNT = 1000  # what an integer that is asked for is taken to be, a size
 
 
 class Waits(TorchDispatchMode):
@@ -43,7 +44,10 @@ class Waits(TorchDispatchMode):
 
     def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if shape := SHAPES.get(operator):
+        if operator == aten._local_scalar_dense.default and args[0].dtype == torch.int64:
+            self.names.append(operator.name())
+            return COUNT
+        if (shape := SHAPES.get(operator)) and "output_size" not in kwargs:
             self.names.append(operator.name())
             return args[0].new_empty(shape(*args), dtype=torch.int64)
         result = operator(*args, **kwargs)
@@ -88,6 +92,8 @@ def test_operands_on_another_device_and_waits_are_noticed(waits):
         assert ready.device == DEVICE and waits == []
     for wait, name in (
         (x.nonzero, "aten::nonzero"),
+        (lambda: torch.repeat_interleave(x.long()), "aten::repeat_interleave.Tensor"),
+        (x.long().sum().item, "aten::_local_scalar_dense"),
         (lambda: x[torch.arange(2)], "aten::index.Tensor from cpu"),
         (x.cpu, "aten::_to_copy from cuda"),
         (lambda: here.to(DEVICE), "aten::_to_copy from cpu"),
@@ -126,7 +132,7 @@ def test_no_method_waits_for_the_device(method, options, waits):
     assert all(waited == [] for waited in passes(method, waits, 12, **options))
 
 
-CUT, TRANSPORT = ["aten::_to_copy from cuda"], ["aten::repeat_interleave.Tensor", "aten::nonzero"]
+CUT, TRANSPORT = ["aten::_to_copy from cuda"], ["aten::_local_scalar_dense", "aten::nonzero"]
 
 
 @pytest.mark.parametrize(

@@ -25,19 +25,24 @@ def names(parts):
 
 
 def test_eight_minutes_have_all_but_the_last_part_in_their_order():
-    chosen, out = gpu.planned(gpu.NAMES, 8, small=False, images=True)
+    chosen, out = gpu.planned(gpu.NAMES, 8, small=False)
     assert names(out) == ["wrn28_10-compiled"] and names(chosen) == [n for n in gpu.NAMES if n != "wrn28_10-compiled"]
     assert sum(chosen.values()) == 8 * 60 and chosen[gpu.PARTS[-1]] > gpu.PARTS[-1].seconds
 
 
 def test_in_three_minutes_all_parts_fit_in_small():
-    chosen, out = gpu.planned(gpu.NAMES, 3, small=True, images=False)
+    chosen, out = gpu.planned(gpu.NAMES, 3, small=True)
     assert names(chosen) == gpu.NAMES and not out
 
 
-def test_without_images_the_study_is_left_out_and_in_little_time_the_rest():
-    chosen, out = gpu.planned(gpu.NAMES, 3, small=False, images=False)
-    assert {part.name: why for part, why in out.items()}["true"] == "--data-dir holds no CIFAR-100"
+@pytest.mark.parametrize("amp, folder, why", [("bf16", "", "no CIFAR-100"), ("fp16", "cifar100", "only emulate")])
+def test_without_images_or_bf16_the_study_is_left_out_and_in_little_time_the_rest(
+    amp, folder, why, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(gpu, "best_amp", lambda device: amp)
+    (tmp_path / folder).mkdir(exist_ok=True)
+    chosen, out = gpu.planned(gpu.NAMES, 3, small=False, no_study=gpu.why_no_study(tmp_path, CPU))
+    assert why in {part.name: why for part, why in out.items()}["true"]
     assert names(chosen) == ["card", "methods", "graphs", "runs", "preactresnet18"]
 
 

@@ -79,6 +79,19 @@ def test_a_run_fails_after_several_overflows_in_a_row_with_fp16_after_one_withou
         training.require_finite()
 
 
+def test_a_run_fails_whose_gradients_overflow_however_little_the_loss_is_scaled(tmp_path):
+    training, batch = trainer_of(amp="fp16")
+    training.files = type("Files", (), {"checkpoint": tmp_path / "none"})
+    training.scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    next(training.net.parameters()).register_hook(lambda gradient: gradient * torch.inf)
+    training.train_step(*batch)
+    training.require_finite()
+    training.train_step(*batch)
+    training.step = 2
+    with pytest.raises(RunFailed, match="the gradients are not finite at step 2 of epoch 1 .* or --amp bf16"):
+        training.require_finite()
+
+
 # ---- graphs ----
 
 

@@ -261,7 +261,7 @@ def test_images_in_a_folder_are_counted(tmp_path):
 def test_the_dry_run_lists_states_hours_and_sums(tmp_path, monkeypatch, capsys):
     args = arguments(tmp_path, "--jobs", "2")
     measured = []
-    monkeypatch.setattr(estimates, "images_per_second", lambda recipe, device: measured.append(recipe) or 0.25)
+    monkeypatch.setattr(estimates, "images_per_second", lambda recipe, device, graphs: measured.append(recipe) or 0.25)
     monkeypatch.setattr(estimates, "best_amp", lambda device: "off")
     jobs = [digits_grid.job(args, method) for method in ("none", "cutout", "mixup", "puzzlemix", "cutmix")]
     fresh, failed, stopped, puzzlemix, finished = jobs
@@ -296,7 +296,9 @@ def test_the_dry_run_lists_states_hours_and_sums(tmp_path, monkeypatch, capsys):
 
 def test_the_dry_run_says_what_amp_auto_would_choose_and_gain(tmp_path, monkeypatch, capsys):
     args = arguments(tmp_path, "--jobs", "1")
-    monkeypatch.setattr(estimates, "images_per_second", lambda recipe, device: 0.1 if recipe.amp == "off" else 0.25)
+    monkeypatch.setattr(
+        estimates, "images_per_second", lambda recipe, device, graphs: 0.1 if recipe.amp == "off" else 0.25
+    )
     monkeypatch.setattr(estimates, "best_amp", lambda device: "bf16")
     fresh, begun = (digits_grid.job(args, method) for method in ("none", "cutout"))
     begun.files.stem.parent.mkdir(parents=True)
@@ -319,10 +321,20 @@ def test_the_speed_of_training_steps_is_measured():
 @pytest.mark.parametrize("speed, sizes", [(50, [10, 100]), (5, [10])])
 def test_a_quick_step_is_timed_whole(speed, sizes, monkeypatch):
     timed = []
-    monkeypatch.setattr(estimates, "_speed", lambda recipe, device, size: timed.append(size) or speed)
+    monkeypatch.setattr(estimates, "_speed", lambda recipe, device, size, graphs: timed.append(size) or speed)
     recipe = recipes.resolve("cifar100", "preactresnet18", "none")
     assert estimates.images_per_second(recipe, torch.device("cpu")) == speed
     assert timed == sizes
+
+
+def test_graphed_steps_are_timed_as_such_on_a_gpu_and_kept_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(estimates, "environment", lambda device: {"device": "any", "torch": "2", "threads": 1})
+    monkeypatch.setattr(estimates, "images_per_second", lambda recipe, device, graphs: 200 if graphs else 100)
+    recipe = recipes.resolve("cifar100", "preactresnet18", "none")
+    for name, graphs, speed in (("cuda", False, 100), ("cuda", True, 200), ("cpu", True, 100)):
+        speeds = estimates.Speeds(tmp_path / "speed.json", torch.device(name), graphs)
+        speeds.measure([recipe])
+        assert speeds.of(recipe) == speed
 
 
 def test_wall_time_is_that_of_the_longest_place():

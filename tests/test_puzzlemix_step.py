@@ -53,6 +53,22 @@ def test_saliency_is_taken_in_evaluation_mode_or_with_clean_lam_in_training_mode
         torch.testing.assert_close(got / got.sum(), expected / expected.sum())
 
 
+@pytest.mark.parametrize(
+    "clean_lam, amp, used",
+    [
+        (0.0, torch.float16, torch.float16),
+        (1.0, torch.float16, torch.float32),  # in which the parameters' gradients would overflow
+        (1.0, torch.bfloat16, torch.bfloat16),
+    ],
+)
+def test_the_precision_of_the_clean_pass(clean_lam, amp, used):
+    net, seen = ready_net(), []
+    net.stages[0][0].register_forward_hook(lambda module, inputs, out: seen.append(out.dtype))
+    with torch.autocast("cpu", amp):
+        PuzzleMix(5, clean_lam=clean_lam).draw(*batch(), net)
+    assert seen == [used]
+
+
 @pytest.mark.parametrize("clean_lam", [0.0, 1.0])
 def test_statistics_move_once_and_nothing_else_is_left_behind(clean_lam):
     net, twin = ready_net(), ready_net()

@@ -27,7 +27,7 @@ def nothing_published(tmp_path, monkeypatch):
 @pytest.fixture(autouse=True)
 def no_timing(monkeypatch):
     """Hours are not measured."""
-    monkeypatch.setattr(study.estimates, "hours_left", lambda states, path, device: dict.fromkeys(states, 0.5))
+    monkeypatch.setattr(study.estimates, "hours_left", lambda states, path, device, graphs: dict.fromkeys(states, 0.5))
 
 
 def arguments(tmp_path, *given, scale="cpu"):

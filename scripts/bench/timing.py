@@ -33,6 +33,7 @@ LAUNCHING_CYCLES = 100_000_000  # of a GPU: 50 ms and more, in which CALLS calls
 LAYERS = (0, 1, 2, 3)
 BATCHES = 3  # of random_images
 WAIT_EPOCHS = 10  # of random_images, over which the waits are counted
+WAITED = "called a synchronizing CUDA operation"  # torch's warning; another one says that counting is a prototype
 START_MINUTES = 10  # to wait for the slowest run's first steps, compilation included
 
 
@@ -342,7 +343,7 @@ def synchronisations(case):
                     steps += 1
             finally:
                 torch.cuda.set_sync_debug_mode("default")
-        waits += sum("synchronizing" in str(warning.message) for warning in seen)
+        waits += sum(WAITED in str(warning.message) for warning in seen)
     return waits / steps
 
 

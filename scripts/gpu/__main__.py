@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from engine import cli
-from engine.device import code_version, select_device, unused_gpu
+from engine.device import best_amp, code_version, select_device, unused_gpu
 from engine.files import ROOT, BadInput, make_folder, read_json, write_json, write_whole
 from scripts.gpu import page, rows
 
@@ -50,7 +50,7 @@ class Part:
 PARTS = (
     Part("card", "what it is", 10, 8),
     Part("methods", "right: every method on it against float64 on the CPU", 30, 12),
-    Part("graphs", "right: graphs against eager steps, bit for bit; waits a step", 40, 12),
+    Part("graphs", "right: graphs against eager steps, bit for bit; waits a step", 60, 12),
     Part("runs", "right: a training stopped and gone on, bit for bit, that learns", 30, 12),
     Part("preactresnet18", "fast: PreActResNet18, every method, eager and graphs", 45, 12),
     Part("wrn28_10", "fast: WRN-28-10, every method, eager and graphs", 55, 15, rank=2),
@@ -78,13 +78,20 @@ def parser():
 # ---- the plan ----
 
 
-def planned(names, minutes, small, images):
+def why_no_study(folder, device):
+    """Why the part `true` cannot be done, or nothing."""
+    if not any(folder.glob("cifar*100*")):
+        return "--data-dir holds no CIFAR-100"
+    return "" if best_amp(device) == "bf16" else "it trains in bf16, which this card would only emulate"
+
+
+def planned(names, minutes, small, no_study=""):
     """({Part: its seconds}, {Part: why it is left out}) of the named parts; the last one gets what is left."""
     left, chosen, left_out = 60 * minutes, {}, {}
     for part in sorted((part for part in PARTS if part.name in names), key=lambda part: part.rank):
         seconds = part.small if small else part.seconds
-        if part.name == "true" and not images and not small:
-            left_out[part] = "--data-dir holds no CIFAR-100"
+        if part.name == "true" and no_study:
+            left_out[part] = no_study
         elif seconds > left:
             left_out[part] = f"{seconds} s are more than the {left:.0f} s that are left"
         else:
@@ -201,14 +208,14 @@ def make(args):
         raise BadInput(f"--minutes must be above 0 and at most {LONGEST}, not {args.minutes:g}")
     if args.device != "cpu" and not torch.cuda.is_available():
         raise BadInput(f"{unused_gpu() or 'this machine has no GPU'}; --device cpu goes through all parts in small")
-    device = select_device(args.device)
+    device = select_device(args.device, use=False)  # its parts do
     small, names = device.type == "cpu", args.parts or NAMES
     make_folder(args.out)
     before = args.out / "gpu.json"
     kept = kept_parts(before) if args.parts and before.exists() else {}
     head = {"command": " ".join(["gpu.sh", *sys.argv[1:]]), "date": time.strftime("%F %T"), "code": code_version()}
     results = Results(args.out, head, kept)
-    chosen, left_out = planned(names, args.minutes, small, any(args.data_dir.glob("cifar*100*")))
+    chosen, left_out = planned(names, args.minutes, small, "" if small else why_no_study(args.data_dir, device))
     print(f"{'part':26}{'seconds':>8}")
     for part, seconds in chosen.items():
         print(f"{part.name:26}{seconds:>8}  {part.words}")

@@ -21,6 +21,7 @@ from engine.files import NUMBER, make_folder, read_json, write_json
 from scripts.bench.timing import Case, timed
 
 TIMED_STEPS = 2
+GRAPHED_STEPS = 40  # before graphed ones are timed: every branch of a method is recorded in them
 CPU_BATCH = 10  # images of a first timed step
 SLOW = 3  # seconds of a step with all images that is not timed
 
@@ -57,15 +58,15 @@ def _training_images(counts, val_per_class, train_per_class):
 
 
 class Speeds:
-    """Images a second of training steps on a device, measured once and kept in a file.
+    """Images a second of training steps on a device, with graphs or without, measured once and kept in a file.
 
     {device, torch and threads: {setting: images a second, or null where a step does not fit in memory}}.
     """
 
-    def __init__(self, path, device):
-        self.path, self.device = Path(path), device
+    def __init__(self, path, device, graphs=False):
+        self.path, self.device, self.graphs = Path(path), device, graphs and device.type == "cuda"
         facts = environment(device)
-        place = ", ".join(f"{name} {facts[name]}" for name in ("device", "torch", "threads"))
+        place = ", ".join(f"{name} {facts[name]}" for name in ("device", "torch", "threads")) + ", graphs" * self.graphs
         self.kept, shape = {}, {...: {...: (*NUMBER, type(None))}}
         if self.path.exists():
             self.kept = read_json(path, "a dry run", "; remove it to measure again", fields=shape)
@@ -75,7 +76,7 @@ class Speeds:
         """Measure what is missing for the recipes in wanted. Raises RunFailed where it cannot be kept."""
         missing = {name: recipe for recipe in wanted if (name := setting(recipe)) not in self.speeds}
         for name, recipe in tqdm(missing.items(), "measuring", unit="setting", dynamic_ncols=True, disable=not missing):
-            self.speeds[name] = images_per_second(recipe, self.device)
+            self.speeds[name] = images_per_second(recipe, self.device, self.graphs)
             make_folder(self.path.parent)
             write_json(self.path, self.kept)
 
@@ -93,7 +94,7 @@ def setting(recipe):
     return ", ".join([*words, f"classes {len(images_of(recipe.dataset, recipe.images)[0])}", kind])
 
 
-def images_per_second(recipe, device):
+def images_per_second(recipe, device, graphs=False):
     """Images a second of the recipe's training steps on random images, or None where the memory does not suffice.
 
     On a CPU, where a step can take a minute, by a step of a few images, and by a whole one if that is quick. With
@@ -103,31 +104,32 @@ def images_per_second(recipe, device):
     recipe = dataclasses.replace(recipe, method=method, compile=False)
     try:
         if device.type == "cpu":
-            speed = _speed(recipe, device, min(recipe.batch_size, CPU_BATCH))
+            speed = _speed(recipe, device, min(recipe.batch_size, CPU_BATCH), graphs)
             if recipe.batch_size / speed > SLOW:
                 return speed
-        return _speed(recipe, device, recipe.batch_size)
+        return _speed(recipe, device, recipe.batch_size, graphs)
     except torch.OutOfMemoryError:
         return None
 
 
-def _speed(recipe, device, size):
+def _speed(recipe, device, size, graphs):
     """Images a second of steps of so many images."""
     classes = len(images_of(recipe.dataset, recipe.images)[0])
-    case = Case(dataclasses.replace(recipe, batch_size=size), device, classes)
-    case.step()
+    case = Case(dataclasses.replace(recipe, batch_size=size), device, classes, graphs)
+    for _ in range(GRAPHED_STEPS if graphs else 1):
+        case.step()
     return round(size / timed(case.step, device, TIMED_STEPS), 2)
 
 
 # ---- hours ----
 
 
-def hours_left(states, path, device):
+def hours_left(states, path, device, graphs):
     """{job: hours of training left, or None where a step does not fit in memory}.
 
     states: {job: State of its files}; path: the file of the Speeds. A begun run goes on at its logged speed.
     """
-    speeds = Speeds(path, device)
+    speeds = Speeds(path, device, graphs)
     set_up_backends(device, deterministic=False)
     speeds.measure(job.recipe for job, state in states.items() if not state.epoch)
     hours = {}
@@ -143,13 +145,13 @@ def _hours(recipe, speed):
     return recipe.epochs * training_images(recipe) / speed / 3600 if speed else None
 
 
-def gain_of_amp(states, path, device):
+def gain_of_amp(states, path, device, graphs):
     """What --amp auto would choose on the device and save of the runs not begun, a line; None where it is no choice."""
     amp = best_amp(device)
     plain = [job.recipe for job, state in states.items() if not state.epoch and job.recipe.amp == "off"]
     if amp == "off" or not plain:
         return None
-    speeds = Speeds(path, device)
+    speeds = Speeds(path, device, graphs)
     faster = [dataclasses.replace(recipe, amp=amp) for recipe in plain]
     speeds.measure(plain + faster)
     slow, fast = (sum(_hours(recipe, speeds.of(recipe)) or 0 for recipe in group) for group in (plain, faster))

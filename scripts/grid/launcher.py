@@ -281,11 +281,11 @@ def dry_run(jobs, args, out):
         at_once = args.jobs or slurm.RUNS_AT_A_TIME
     else:
         free = places(args)
-        at_once = len(free)
+        at_once = len(free) // args.jobs_per_gpu
         torch.set_num_threads(int(free[0]["OMP_NUM_THREADS"]))
     states = {job: job.state() for job in jobs}
     device = select_device(args.device)
-    alone = estimates.hours_left(states, out / "speed.json", device)
+    alone = estimates.hours_left(states, out / "speed.json", device, args.graphs)
     hours = {job: time_left and time_left / args.gpus_per_run for job, time_left in alone.items()}
     width = max((len(job.name) for job in jobs), default=3)
     print(f"{'run':{width}}  {'state':22}  hours left")
@@ -298,7 +298,8 @@ def dry_run(jobs, args, out):
     wall = estimates.wall_time(filter(None, hours.values()), at_once)
     words = ", ".join(f"{count} {name}" for name, count in counts.items())
     print(f"\n{len(jobs)} run{'s' * (len(jobs) != 1)}: {words}")
-    print(f"about {estimates.in_words(total)} of training, {estimates.in_words(wall)} with {at_once} at a time")
-    if gain := estimates.gain_of_amp(states, out / "speed.json", device):
+    turns = ", as if those that share a GPU took turns" * (args.jobs_per_gpu > 1)
+    print(f"about {estimates.in_words(total)} of training, {estimates.in_words(wall)} with {at_once} at a time{turns}")
+    if gain := estimates.gain_of_amp(states, out / "speed.json", device, args.graphs):
         print(gain)
     print(ESTIMATED)
