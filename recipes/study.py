@@ -90,6 +90,7 @@ GPU_MINUTES = Design(
     methods=SIZED,
     parts=(),
     evaluations=("affine", "fgsm"),
+    images={"affine": 2000, "fgsm": 2000},  # in float32: all 10,000 would take minutes
     free=("epochs",),
 )
 DESIGNS = {

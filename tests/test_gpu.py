@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+import regularizers
 from engine.files import ROOT, BadInput
 from scripts.gpu import __main__ as gpu
 from scripts.gpu import page, right, rows, speed
@@ -24,10 +25,12 @@ def names(parts):
 # ---- the plan ----
 
 
-def test_eight_minutes_have_all_but_the_last_part_in_their_order():
+def test_eight_minutes_have_all_but_the_last_parts_in_their_order_and_twelve_all():
     chosen, out = gpu.planned(gpu.NAMES, 8, small=False)
-    assert names(out) == ["wrn28_10-compiled"] and names(chosen) == [n for n in gpu.NAMES if n != "wrn28_10-compiled"]
-    assert sum(chosen.values()) == 8 * 60 and chosen[gpu.PARTS[-1]] > gpu.PARTS[-1].seconds
+    assert names(out) == ["wrn28_10-compiled", "true"] and names(chosen) == gpu.NAMES[:-2]
+    chosen, out = gpu.planned(gpu.NAMES, 12, small=False)
+    assert names(chosen) == gpu.NAMES and not out
+    assert sum(chosen.values()) == 12 * 60 and chosen[gpu.PARTS[-1]] > gpu.PARTS[-1].seconds
 
 
 def test_in_three_minutes_all_parts_fit_in_small():
@@ -61,9 +64,10 @@ def at_once(**speeds):
 
 def test_epochs_of_the_study_follow_from_the_speed_and_are_fixed_before_it():
     row, command = study({"at-once": part(*at_once(n1=50_000.0, n2=60_000.0, n4=61_000.0))}, 400)
-    training = 0.8 * 400 - 2 * 20 - 2 * 6  # five at once: two starts and two evaluations, one after the other
-    assert row["epochs"] == int(training * 61_000 / 450_000) == 36 and row["runs_at_once"] == 5
-    assert command[-5:] == ["--graphs", "--epochs", "36", "--jobs-per-gpu", "5"]
+    training = 0.8 * 400 - 4 * (20 + 6)  # five at once: two groups that start, are tested, and evaluated likewise
+    assert row["epochs"] == int(training * 61_000 / 450_000) == 29 and row["runs_at_once"] == 5
+    assert command[-5:] == ["--graphs", "--epochs", "29", "--jobs-per-gpu", "5"]
+    assert str(ROOT / "out" / "study-epochs29") in command, "another call may have the time for other epochs"
     slow_together = study({"at-once": part(*at_once(n1=50_000.0, n2=60_000.0, n4=40_000.0))}, 600)
     assert slow_together[0]["runs_at_once"] == 2
 
@@ -221,6 +225,24 @@ def test_steps_that_do_not_repeat_are_noticed(capsys, monkeypatch):
     assert not checked(capsys)["passed"]
 
 
+def test_a_method_that_fails_does_not_keep_the_others_from_being_timed(capsys, monkeypatch):
+    real = speed.made
+
+    def made(method, **options):
+        if method == "puzzlemix":
+            raise RuntimeError("a fault")
+        return real(method, **options)
+
+    monkeypatch.setattr(speed, "made", made)
+    monkeypatch.setattr(speed, "in_turns", lambda *given: ((1.0, 1.0, 1.0), (1.0, 1.0, 1.0)))
+    speed.speed("preactresnet18", False, CPU, small=True)
+    reported = [row for line in capsys.readouterr().out.splitlines() if (row := rows.read(line))]
+    [fault] = [row for row in reported if row["kind"] == "check"]
+    assert fault["what"] == "preactresnet18, eager: speed of puzzlemix" and "a fault" in fault["detail"]
+    timed = [row["method"] for row in reported if row["kind"] == "speed"]
+    assert timed[:3] == ["none", "patchup_hard", "patchup_soft"] and len(timed) == len(regularizers.METHODS) - 1
+
+
 def test_a_ratio_has_an_uncertainty():
     none, other = (1.0, 1.1, 0.9, 1.0), (1.02, 1.122, 0.918, 1.02)
     row = speed.compared(none, other, 100)
@@ -245,6 +267,12 @@ def test_some_parts_alone_leave_what_others_reported(tmp_path, monkeypatch):
     parts = json.loads((tmp_path / "gpu.json").read_text())["parts"]
     reported["true"] = [{"kind": "true", "quick": True}]
     assert {name: part["rows"] for name, part in parts.items()} == reported
+
+
+def test_a_python_without_a_library_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(gpu, "NEEDED", ("scipy", "no_such_library"))
+    assert gpu.main(["--device", "cpu", "--out", str(tmp_path / "out")]) == 2
+    assert "this Python lacks no_such_library" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf"])

@@ -31,7 +31,8 @@ def launch(out, *more):
 def launched(out, *more):
     """The process of the same command, killed if it is still there at the end."""
     command = [sys.executable, "-m", "tests.digits_grid", *flags(out, *more)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    process = subprocess.Popen(command, cwd=ROOT, **options)
     try:
         yield process
     finally:
@@ -87,22 +88,31 @@ def undisturbed(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    "send, number, status",
+    [
+        (os.kill, signal.SIGINT, 130),
+        (os.killpg, signal.SIGTERM, 143),  # as `timeout` does: the server that forks the runs gets it, too
+        (os.kill, signal.SIGKILL, -9),
+    ],
+)
 def test_a_launcher_stopped_or_killed_stops_its_runs_and_the_same_command_goes_on(
-    number, status, tmp_path, undisturbed, capfd
+    send, number, status, tmp_path, undisturbed, capfd
 ):
     runs = [files(tmp_path, method) for method in METHODS]
     with launched(tmp_path, "--jobs", "2") as process:
         until(lambda: all(map(begun, runs)), process)
         pids = [owner(run) for run in runs if not run.finished()]
-        process.send_signal(number)
+        send(process.pid, number)
         _, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == status and "Traceback" not in errors
-    if number == signal.SIGINT:
-        assert errors.splitlines()[-1].endswith("stopped by SIGINT and saved; the same command goes on from here")
-        assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    if number != signal.SIGKILL:
+        assert errors.splitlines()[-1].endswith(
+            f"stopped by {number.name} and saved; the same command goes on from here"
+        )
+        assert not any(map(launcher.is_alive, pids)) and not any(run.failed.exists() for run in runs)
     assert launch(tmp_path, "--jobs", "2") == 0  # at once: killed launchers' runs may still be saving
-    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+    until(lambda: not any(map(launcher.is_alive, pids)))
     assert any("going on at step" in run.output.read_text() for run in runs), "they were stopped on the way"
     assert "60/60" in capfd.readouterr().err, "the bar counts the epochs of all runs"
     assert_undisturbed(tmp_path, undisturbed)

@@ -11,6 +11,7 @@ status is 1 where something was wrong or a part failed.
 """
 
 import dataclasses
+import importlib.util
 import os
 import signal
 import subprocess
@@ -27,10 +28,11 @@ from engine.files import ROOT, BadInput, make_folder, read_json, write_json, wri
 from scripts.gpu import page, rows
 
 LONGEST = 10_000  # minutes for all parts
+NEEDED = "torchvision", "scipy", "sklearn", "pandas", "matplotlib", "jinja2"  # by parts, beside what this imports
 SAVING = 10  # seconds that a part gets to end by itself
 TRIED, CHOSEN = 2, 0.6  # a part may take so many times its seconds, and is begun where this share of them is left
 RUNS, IMAGES = 10, 45_000  # of the study gpu-minutes: trainings, images of an epoch
-START, TESTS = 20, 6  # seconds that trainings at once take to start, and that a test takes
+START, TESTS = 20, 6  # seconds that runs at once take to start, and that tests, or evaluations, take
 SPARE = 0.8  # of the time that is left is planned for
 
 
@@ -54,11 +56,11 @@ PARTS = (
     Part("runs", "right: a training stopped and gone on, bit for bit, that learns", 30, 12),
     Part("preactresnet18", "fast: PreActResNet18, every method, eager and graphs", 45, 12),
     Part("wrn28_10", "fast: WRN-28-10, every method, eager and graphs", 55, 15, rank=2),
-    Part("at-once", "fast: several runs at once", 40, 15, rank=3),
+    Part("at-once", "fast: several runs at once", 60, 15, rank=3),
     Part("preactresnet18-compiled", "fast, right: PreActResNet18 compiled, with and without graphs", 80, 15, rank=4),
-    Part("days", "fast: days of the paper's tables 1 to 7", 50, 25, rank=5),
+    Part("days", "fast: days of the paper's tables 1 to 7", 80, 25, rank=5),
     Part("wrn28_10-compiled", "fast, right: WRN-28-10 compiled, with and without graphs", 90, 15, rank=6),
-    Part("true", "true: the study gpu-minutes on CIFAR-100, with the time that is left", 60, 30, rank=1),
+    Part("true", "true: the study gpu-minutes on CIFAR-100, with the time that is left", 160, 30, rank=7),
 )
 NAMES = [part.name for part in PARTS]
 
@@ -107,20 +109,26 @@ def study(args, parts, seconds, small):
 
     Raises BadInput where no epoch would fit.
     """
-    where = ["--data-dir", str(args.data_dir.resolve()), "--out", str(args.out.resolve() / "study")]
-    command = [sys.executable, "-m", "scripts.study", "gpu-minutes", *where, "--device", args.device]
+    command = [sys.executable, "-m", "scripts.study", "gpu-minutes", "--data-dir", str(args.data_dir.resolve())]
+    command += ["--device", args.device, "--out"]
     if small:
-        return {"kind": "true", "quick": True}, [*command, "--quick", "--jobs", "2"]
+        return {"kind": "true", "quick": True}, [*command, str(study_folder(args, "quick")), "--quick", "--jobs", "2"]
     together = page.images_a_second(parts)
     if not together:
         raise BadInput("no speed of PreActResNet18 was measured")
     jobs = page.study_runs_at_once(parts)
-    training = SPARE * seconds - START * -(-RUNS // jobs) - TESTS * -(-RUNS // jobs)
+    training = SPARE * seconds - 2 * (START + TESTS) * -(-RUNS // jobs)  # all are trained first, then evaluated
     epochs = int(training * together / (RUNS * IMAGES))
     if epochs < 1:
         raise BadInput(f"{seconds:.0f} s are too few for {RUNS} runs at {together:,.0f} images a second")
     row = {"kind": "true", "epochs": epochs, "runs_at_once": jobs, "images_per_second": together}
-    return row, [*command, "--graphs", "--epochs", str(epochs), "--jobs-per-gpu", str(jobs)]
+    command += [str(study_folder(args, f"epochs{epochs}")), "--graphs", "--epochs", str(epochs)]
+    return row, [*command, "--jobs-per-gpu", str(jobs)]
+
+
+def study_folder(args, setting):
+    """The folder of a study, one for each setting: another call may have the time for other epochs."""
+    return args.out.resolve() / f"study-{setting}"
 
 
 def kept_parts(path):
@@ -206,6 +214,8 @@ def make(args):
     start = time.monotonic()
     if not 0 < args.minutes <= LONGEST:
         raise BadInput(f"--minutes must be above 0 and at most {LONGEST}, not {args.minutes:g}")
+    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        raise BadInput(f"this Python lacks {', '.join(missing)}: install them, or leave out PYTHON")
     if args.device != "cpu" and not torch.cuda.is_available():
         raise BadInput(f"{unused_gpu() or 'this machine has no GPU'}; --device cpu goes through all parts in small")
     device = select_device(args.device, use=False)  # its parts do
@@ -255,9 +265,9 @@ def train_truly(args, seconds, small, results, log):
         return
     results.add("true", row)
     do("true", command, seconds, results, log)
+    folder = study_folder(args, "quick" if small else f"epochs{row['epochs']}")
     try:
-        for row in page.errors(args.out / "study"):
-            results.add("true", row)
+        results.parts["true"]["rows"] += page.errors(folder)
     except BadInput as error:
         results.parts["true"]["state"] = f"failed ({error})"
 

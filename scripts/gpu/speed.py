@@ -38,15 +38,14 @@ def speed(model, compiled, device, small):
     with replaced(torch, compile=compiler):  # in small, stages are traced alone: compiling takes minutes on a CPU
         if compiled:
             compile_stages(net)
-            case = Case(recipes.resolve("cifar100", model, "none", amp=amp, **size), device, net=net)
-            case.step()
-            attempted(f"{model}: compiled against eager", lambda: compiled_as_eager(case.recipe, net, device))
-        for graphs in (True, False) if device.type == "cuda" else (False,):
+            recipe = recipes.resolve("cifar100", model, "none", amp=amp, **size)
+            attempted(f"{model}: compiled against eager", lambda: compiled_as_eager(recipe, net, device))
+        for graphs in (False, True) if device.type == "cuda" else (False,):  # one that fails may spoil what follows
             mode = ", ".join(word for word, chosen in (("compiled", compiled), ("graphs", graphs)) if chosen) or "eager"
             fields = {"amp": amp, "compile": compiled} | size
             make = functools.partial(made, model=model, device=device, graphs=graphs, net=net, **fields)
-            for row in speeds(make, device, seconds=0.1 if small else 1.5):
-                report("speed", model=model, mode=mode, amp=amp, **row)
+            about, seconds = {"model": model, "mode": mode, "amp": amp}, 0.1 if small else 1.5
+            attempted(f"{model}, {mode}", functools.partial(speeds, make, device, seconds, about))
 
 
 def made(method, *, model, device, graphs, net=None, dataset="cifar100", **fields):
@@ -57,21 +56,27 @@ def made(method, *, model, device, graphs, net=None, dataset="cifar100", **field
     return case
 
 
-def speeds(make, device, seconds):
-    """Yield a row a method, timed in turns with `none` for so many seconds; one that does not fit has no speed."""
+def speeds(make, device, seconds, about):
+    """Report every method's speed, with what it is `about`, timed in turns with `none` for so many seconds."""
     none = make("none")
     for method in (*FIRST, *(name for name in regularizers.METHODS if name not in FIRST)):
+        what = f"{about['model']}, {about['mode']}: speed of {method}"
+        attempted(
+            what, lambda method=method: report("speed", **about, **speed_row(none, make, method, device, seconds))
+        )
+
+
+def speed_row(none, make, method, device, seconds):
+    """What speeds reports of a method; one that does not fit has no speed."""
+    free(device)
+    before = reserved(device)
+    try:
+        case = make(method)
         free(device)
-        before = reserved(device)
-        try:
-            case = make(method)
-            free(device)
-            times = in_turns(none.step, case.step, device, seconds)
-        except torch.OutOfMemoryError:
-            yield {"method": method, "images_per_second": None}
-            continue
-        yield {"method": method, **compared(*times, case.recipe.batch_size), "memory_mib": peak(device, before)}
-        del case
+        times = in_turns(none.step, case.step, device, seconds)
+    except torch.OutOfMemoryError:
+        return {"method": method, "images_per_second": None}
+    return {"method": method, **compared(*times, case.recipe.batch_size), "memory_mib": peak(device, before)}
 
 
 def in_turns(first, second, device, seconds):
@@ -142,20 +147,25 @@ def days(device, small):
     options = {"device": device, "graphs": device.type == "cuda", "amp": "off" if small else best_amp(device)}
     known = {}
     for name in TABLES:
-        seconds, runs = 0.0, 0
-        for recipe, count in trainings(recipes.TABLES[name]):
-            kind = "puzzlemix" if recipe.method == "puzzlemix" and not small else "none"
-            key = recipe.model, recipe.image_size, recipe.batch_size, kind
-            if key not in known:
-                known[key] = seconds_an_image(recipe, kind, small, **options)
-                if known[key]:
-                    report("setting", model=key[0], image_size=key[1], method=kind, images_per_second=1 / known[key])
-            if known[key] is None:
-                seconds = math.nan
-                break
-            seconds += count * recipe.epochs * estimates.training_images(recipe) * known[key]
-            runs += count
-        report("days", table=name, days=None if math.isnan(seconds) else seconds / 86400, runs=runs)
+        attempted(f"days of {name}", lambda name=name: days_of(name, known, small, options))
+
+
+def days_of(name, known, small, options):
+    """Report the days of a table; known: {(model, image side, batch, method): seconds an image}, which it adds to."""
+    seconds, runs = 0.0, 0
+    for recipe, count in trainings(recipes.TABLES[name]):
+        kind = "puzzlemix" if recipe.method == "puzzlemix" and not small else "none"
+        key = recipe.model, recipe.image_size, recipe.batch_size, kind
+        if key not in known:
+            known[key] = seconds_an_image(recipe, kind, small, **options)
+            if known[key]:
+                report("setting", model=key[0], image_size=key[1], method=kind, images_per_second=1 / known[key])
+        if known[key] is None:
+            seconds = math.nan
+            break
+        seconds += count * recipe.epochs * estimates.training_images(recipe) * known[key]
+        runs += count
+    report("days", table=name, days=None if math.isnan(seconds) else seconds / 86400, runs=runs)
 
 
 def trainings(table):

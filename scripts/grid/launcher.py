@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from pathlib import Path
 
 import torch
 
@@ -67,14 +68,14 @@ def launch(jobs, args):
     with StopSignals() as signals, Status(jobs) as status:
         try:
             while machine.busy():
-                if signals.received:
-                    raise Stopped(signals.received)
                 machine.start()
                 if machine.waits() and not told:
                     status.say(f"{WAITING}, until nothing changes in their files for {PATIENCE_MINUTES} minutes")
                     told = True
                 machine.require_change()
                 time.sleep(POLL_SECONDS)
+                if signals.received:  # its own processes may have got the signal, too, and look as if they had failed
+                    raise Stopped(signals.received)
                 for job in machine.collect():
                     status.say(report(job))
                 status.update(list(machine.running), list(machine.elsewhere), len(machine.failed))
@@ -243,7 +244,17 @@ class Machine:
         for process, _ in self.running.values():
             process.terminate()
         for process, _ in self.running.values():
-            process.join()
+            process.join()  # returns at once where the server of forks is gone
+            while is_alive(process.pid):
+                time.sleep(POLL_SECONDS)
+
+
+def is_alive(pid):
+    """Whether a process, of whatever parent, has not ended yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
 
 
 # ---- in a run's process ----
