@@ -75,12 +75,13 @@ def jobs_of(plans, args):
         with_diversity(job, args) if job.files.stem in diverse and job.recipe.method in diversity.METHODS else job
         for job in tables.jobs_of(plans.values(), args)
     ]
-    return sorted(jobs, key=lambda job: (not is_first(job, plans), job.recipe.seed))
+    first = first_runs(plans)
+    return sorted(jobs, key=lambda job: (job.files.stem not in first, job.recipe.seed))
 
 
-def is_first(job, plans):
-    """Whether a Job is of those seeds of the methods that a verdict takes."""
-    return job.recipe.seed < FEWEST and any(run.recipe == job.recipe for run in plans["methods"].grid.runs())
+def first_runs(plans):
+    """The stems of the runs of those seeds of the methods that a verdict takes."""
+    return {run.files.stem for run in plans["methods"].grid.runs() if run.recipe.seed < FEWEST}
 
 
 def training(job):
@@ -222,7 +223,8 @@ def make(args):
         if args.dry_run:
             launcher.dry_run(jobs, args, out)
             return 0
-        launcher.launch([training(job) for job in jobs if is_first(job, plans)], args)
+        first = first_runs(plans)
+        launcher.launch([training(job) for job in jobs if job.files.stem in first], args)
         failed = launcher.launch(jobs, args)
     for record in local_records(plans_of(scale, args, whole=True)):
         known.add(record, str(out))

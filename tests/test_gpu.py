@@ -67,9 +67,17 @@ def test_epochs_of_the_study_follow_from_the_speed_and_are_fixed_before_it():
     training = 0.8 * 400 - 4 * (20 + 6)  # five at once: two groups that start, are tested, and evaluated likewise
     assert row["epochs"] == int(training * 61_000 / 450_000) == 29 and row["runs_at_once"] == 5
     assert command[-5:] == ["--graphs", "--epochs", "29", "--jobs-per-gpu", "5"]
-    assert str(ROOT / "out" / "study-epochs29") in command, "another call may have the time for other epochs"
     slow_together = study({"at-once": part(*at_once(n1=50_000.0, n2=60_000.0, n4=40_000.0))}, 600)
     assert slow_together[0]["runs_at_once"] == 2
+
+
+def test_another_number_of_epochs_has_another_folder(tmp_path, monkeypatch):
+    commands, args = [], SimpleNamespace(data_dir=ROOT / "images", out=tmp_path, device="cuda")
+    monkeypatch.setattr(gpu, "do", lambda name, command, *rest: commands.append(command))
+    parts = {"at-once": part(*at_once(n1=50_000.0, n2=60_000.0, n4=61_000.0)), "true": part()}
+    head = {"command": "gpu.sh", "date": "today", "code": "x"}
+    gpu.train_truly(args, 400, False, gpu.Results(tmp_path, head, parts), None)
+    assert str(tmp_path / "study-epochs29") in commands[0], "another call may have the time for other epochs"
 
 
 def test_without_a_speed_or_the_time_there_is_no_study():
@@ -257,6 +265,7 @@ def test_some_parts_alone_leave_what_others_reported(tmp_path, monkeypatch):
     reported = {"preactresnet18": [speed_row("eager", "none", 50_000)], "at-once": at_once(n1=50_000.0), "true": []}
 
     def do(name, command, limit, results, log):
+        assert name != "true" or command[-2:] == ["--out", str(tmp_path / "study-quick")]
         results.parts[name]["state"] = "done"
         for row in reported[name]:
             results.add(name, row)

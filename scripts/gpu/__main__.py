@@ -110,9 +110,9 @@ def study(args, parts, seconds, small):
     Raises BadInput where no epoch would fit.
     """
     command = [sys.executable, "-m", "scripts.study", "gpu-minutes", "--data-dir", str(args.data_dir.resolve())]
-    command += ["--device", args.device, "--out"]
+    command += ["--device", args.device]
     if small:
-        return {"kind": "true", "quick": True}, [*command, str(study_folder(args, "quick")), "--quick", "--jobs", "2"]
+        return {"kind": "true", "quick": True}, [*command, "--quick", "--jobs", "2"]
     together = page.images_a_second(parts)
     if not together:
         raise BadInput("no speed of PreActResNet18 was measured")
@@ -122,13 +122,7 @@ def study(args, parts, seconds, small):
     if epochs < 1:
         raise BadInput(f"{seconds:.0f} s are too few for {RUNS} runs at {together:,.0f} images a second")
     row = {"kind": "true", "epochs": epochs, "runs_at_once": jobs, "images_per_second": together}
-    command += [str(study_folder(args, f"epochs{epochs}")), "--graphs", "--epochs", str(epochs)]
-    return row, [*command, "--jobs-per-gpu", str(jobs)]
-
-
-def study_folder(args, setting):
-    """The folder of a study, one for each setting: another call may have the time for other epochs."""
-    return args.out.resolve() / f"study-{setting}"
+    return row, [*command, "--graphs", "--epochs", str(epochs), "--jobs-per-gpu", str(jobs)]
 
 
 def kept_parts(path):
@@ -264,8 +258,9 @@ def train_truly(args, seconds, small, results, log):
         results.parts["true"]["state"] = f"left out: {error}"
         return
     results.add("true", row)
-    do("true", command, seconds, results, log)
-    folder = study_folder(args, "quick" if small else f"epochs{row['epochs']}")
+    setting = "quick" if small else f"epochs{row['epochs']}"  # another call may have the time for other epochs
+    folder = args.out.resolve() / f"study-{setting}"
+    do("true", [*command, "--out", str(folder)], seconds, results, log)
     try:
         results.parts["true"]["rows"] += page.errors(folder)
     except BadInput as error:

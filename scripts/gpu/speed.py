@@ -40,7 +40,7 @@ def speed(model, compiled, device, small):
             compile_stages(net)
             recipe = recipes.resolve("cifar100", model, "none", amp=amp, **size)
             attempted(f"{model}: compiled against eager", lambda: compiled_as_eager(recipe, net, device))
-        for graphs in (False, True) if device.type == "cuda" else (False,):  # one that fails may spoil what follows
+        for graphs in (False, True) if device.type == "cuda" else (False,):  # a failed recording may spoil what follows
             mode = ", ".join(word for word, chosen in (("compiled", compiled), ("graphs", graphs)) if chosen) or "eager"
             fields = {"amp": amp, "compile": compiled} | size
             make = functools.partial(made, model=model, device=device, graphs=graphs, net=net, **fields)

@@ -74,7 +74,7 @@ def launch(jobs, args):
                     told = True
                 machine.require_change()
                 time.sleep(POLL_SECONDS)
-                if signals.received:  # its own processes may have got the signal, too, and look as if they had failed
+                if signals.received:  # its processes may have got the signal, too, and look as if they had failed
                     raise Stopped(signals.received)
                 for job in machine.collect():
                     status.say(report(job))
